@@ -1,0 +1,1 @@
+"""Games: environments for contracting, markets and social norms."""

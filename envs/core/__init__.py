@@ -1,0 +1,41 @@
+"""The vocabulary: fields, roles, games, outcomes, benchmarks, mechanisms, policies; no game in it."""
+
+from .arrays import Array, backend, namespace, to_numpy
+from .episodes import Episodes, play
+from .fields import Choice, Field, Integer, Real, Role
+from .game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, Stage, spread, stage_field
+from .mechanism import Institution, Mechanism
+from .policy import Policy
+from .words import ActError, Complaint
+from .worlds import Cast, Worlds
+
+__all__ = [
+    "ActError",
+    "Acts",
+    "Array",
+    "Benchmarks",
+    "Cast",
+    "Choice",
+    "Complaint",
+    "Episodes",
+    "Field",
+    "Game",
+    "Institution",
+    "Integer",
+    "Level",
+    "Measure",
+    "Mechanism",
+    "Outcome",
+    "Policy",
+    "Real",
+    "Role",
+    "Seen",
+    "Stage",
+    "Worlds",
+    "backend",
+    "namespace",
+    "play",
+    "spread",
+    "stage_field",
+    "to_numpy",
+]

@@ -1,0 +1,111 @@
+"""The array-API namespace behind an array: NumPy, torch, or whatever implements the standard (JAX)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Array = Any
+"""An array of any library that implements the Python array API (NumPy, torch, JAX)."""
+
+
+def namespace(*arrays: Array) -> Any:
+    """Return the array-API namespace of the first argument that is an array.
+
+    NumPy itself is the namespace of NumPy arrays (it implements the standard since 2.0); torch goes through
+    ``array_api_compat``; anything else is asked for ``__array_namespace__``.
+    """
+    for array in arrays:
+        if isinstance(array, np.ndarray | np.generic):
+            return np
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(array, torch.Tensor):
+            import array_api_compat.torch as compat
+
+            return compat
+        if hasattr(array, "__array_namespace__"):
+            return array.__array_namespace__()
+    kinds = ", ".join(type(array).__name__ for array in arrays)
+    raise TypeError(f"no array among ({kinds}); pass a NumPy, torch or JAX array, for example numpy.asarray(x)")
+
+
+def backend(name: str = "numpy", device: str | None = None) -> tuple[Any, Any]:
+    """Return (namespace, device) for ``"numpy"`` or ``"torch"``; device is chosen at run time if None."""
+    if name == "numpy":
+        if device not in (None, "cpu"):
+            raise ValueError(f"device: NumPy runs on 'cpu', got {device!r}; use backend='torch' for other devices")
+        return np, "cpu"
+    if name == "torch":
+        import array_api_compat.torch as compat
+        import torch
+
+        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return compat, torch.device(chosen)
+    raise ValueError(f"backend: one of 'numpy', 'torch', got {name!r}")
+
+
+def to_numpy(array: Array) -> np.ndarray[Any, Any]:
+    """Copy any array to host memory as a NumPy array."""
+    if hasattr(array, "detach"):
+        array = array.detach().cpu().numpy()
+    return np.asarray(array)
+
+
+def to_int(array: Array) -> Array:
+    """Convert to 64-bit integers (NumPy scalars, which an operation on 0-d arrays returns, included)."""
+    if isinstance(array, np.ndarray | np.generic):
+        return array.astype(np.int64)
+    xp = namespace(array)
+    return xp.astype(array, xp.int64)
+
+
+def to_float(array: Array) -> Array:
+    """Convert to double precision, as ``to_int`` does to integers."""
+    if isinstance(array, np.ndarray | np.generic):
+        return array.astype(np.float64)
+    xp = namespace(array)
+    return xp.astype(array, xp.float64)
+
+
+def full(like: Array, shape: tuple[int, ...], value: float, *, integer: bool = False) -> Array:
+    """Return an array filled with one value, of the same library and on the same device as ``like``."""
+    xp = namespace(like)
+    return xp.full(shape, value, dtype=xp.int64 if integer else xp.float64, device=like.device)
+
+
+def constant(like: Array, values: Any) -> Array:
+    """Return a table of numbers as an array of the same library and on the same device as ``like``."""
+    return namespace(like).asarray(values, device=like.device)
+
+
+def absent(mask: Array) -> bool:
+    """Say whether a mask is known, at no cost, to be False everywhere.
+
+    Lets NumPy skip work whose result would be thrown away; arrays on a device and arrays under a trace answer
+    False, so results never depend on it.
+    """
+    return isinstance(mask, np.ndarray | np.generic) and not mask.any()
+
+
+def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """Apply a function to every array of a record (nested named tuples and dictionaries)."""
+    if isinstance(tree, dict):
+        return {key: tree_map(function, value, *(o[key] for o in others)) for key, value in tree.items()}
+    if isinstance(tree, tuple):
+        parts = [tree_map(function, *column) for column in zip(tree, *others, strict=True)]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return function(tree, *others)
+
+
+def align(mask: Array, like: Array) -> Array:
+    """Append axes to a (*batch) mask until it broadcasts against an array of shape (*batch, ...)."""
+    return mask[(...,) + (None,) * (like.ndim - mask.ndim)] if like.ndim > mask.ndim else mask
+
+
+def select(mask: Array, then: Any, otherwise: Any) -> Any:
+    """Choose between two records world by world: ``then`` where the (*batch) mask holds."""
+    xp = namespace(mask)
+    return tree_map(lambda a, b: xp.where(align(mask, a), a, b), then, otherwise)

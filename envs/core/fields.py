@@ -1,0 +1,185 @@
+"""Fields and roles: what is seen and done, declared once, in words and numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .arrays import Array, namespace
+
+
+@dataclass(frozen=True)
+class Integer:
+    """Whole numbers from ``low`` to ``high``, both included."""
+
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        """Refuse an empty range."""
+        if self.high < self.low:
+            raise ValueError(f"Integer: high must be at least low={self.low}, got {self.high}")
+
+    def __str__(self) -> str:
+        return f"a whole number from {self.low} to {self.high}"
+
+
+@dataclass(frozen=True)
+class Real:
+    """Real numbers from ``low`` to ``high``; either may be infinite."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        """Refuse an empty range."""
+        if not self.high >= self.low:
+            raise ValueError(f"Real: high must be at least low={self.low}, got {self.high}")
+
+    def __str__(self) -> str:
+        if math.isinf(self.low) and math.isinf(self.high):
+            return "a number"
+        return f"a number from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several named options; arrays hold its index, 0 to ``len(options) - 1``."""
+
+    options: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse an empty or ambiguous list of options."""
+        if not self.options or len(set(self.options)) != len(self.options):
+            raise ValueError(f"Choice: options must be non-empty and distinct, got {self.options!r}")
+
+    @property
+    def low(self) -> int:
+        """Index of the first option."""
+        return 0
+
+    @property
+    def high(self) -> int:
+        """Index of the last option."""
+        return len(self.options) - 1
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(f'"{option}"' for option in self.options)
+
+
+Space = Integer | Real | Choice
+
+
+@dataclass(frozen=True)
+class Field:
+    """One quantity that a role sees or decides.
+
+    Parameters
+    ----------
+    name
+        Identifier, unique within what a role sees and within what it does.
+    space
+        Its possible values.
+    means
+        What it is, in words, for the prompt, the form and the docs. It cannot be empty.
+    unit
+        Unit of the values ("tonnes"); empty for a pure number.
+    each
+        Names of its components where it holds several values; arrays then end in an axis of that length.
+    verifiable
+        Whether a court could establish it: a contract can condition on verifiable fields only.
+    stage
+        Acts only: the stage at which it is decided; empty for the game's single stage.
+    by
+        Acts only: indices of the players of the role who decide it; None for all.
+    """
+
+    name: str
+    space: Space
+    means: str
+    unit: str = ""
+    each: tuple[str, ...] = ()
+    verifiable: bool = False
+    stage: str = ""
+    by: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a field without words or with an unusable name."""
+        if not self.name.isidentifier():
+            raise ValueError(f"Field: name must be an identifier, got {self.name!r}")
+        if not self.means.strip():
+            raise ValueError(f"Field {self.name!r}: means must say in words what it is, got an empty text")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Trailing shape of its arrays: () or (components,)."""
+        return (len(self.each),) if self.each else ()
+
+    @property
+    def discrete(self) -> bool:
+        """Whether its values are integers."""
+        return not isinstance(self.space, Real)
+
+    def clip(self, values: Array) -> Array:
+        """Bring values into the space (whole numbers are rounded to the nearest)."""
+        xp = namespace(values)
+        if self.discrete:
+            return xp.clip(xp.round(values), self.space.low, self.space.high)
+        return xp.clip(values, self.space.low, self.space.high)
+
+
+@dataclass(frozen=True)
+class Role:
+    """A kind of player: how many there are, what each sees and what each decides."""
+
+    name: str
+    count: int
+    sees: tuple[Field, ...]
+    acts: tuple[Field, ...]
+    means: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse an empty role and names that occur twice."""
+        if self.count < 1:
+            raise ValueError(f"Role {self.name!r}: count must be at least 1, got {self.count}")
+        for group in (self.sees, self.acts):
+            names = [field.name for field in group]
+            twice = {name for name in names if names.count(name) > 1}
+            if twice:
+                raise ValueError(f"Role {self.name!r}: field names must be distinct, got {sorted(twice)} twice")
+
+    def player(self, index: int) -> str:
+        """Return the name of one player, for example ``fisher_0``."""
+        return f"{self.name}_{index}"
+
+    @property
+    def players(self) -> tuple[str, ...]:
+        """Names of all its players."""
+        return tuple(self.player(i) for i in range(self.count))
+
+    def deciding(self, stage: str, index: int | None = None) -> tuple[Field, ...]:
+        """Return the fields decided at a stage (by one player, where an index is given)."""
+        return tuple(
+            field
+            for field in self.acts
+            if field.stage == stage and (index is None or field.by is None or index in field.by)
+        )
+
+
+def find(fields: tuple[Field, ...], name: str, where: str) -> Field:
+    """Return the field of that name; the error lists the names there are."""
+    for field in fields:
+        if field.name == name:
+            return field
+    known = ", ".join(field.name for field in fields) or "none"
+    raise KeyError(f"{where} has no field {name!r}; it has: {known}")
+
+
+def components(field: Field) -> Iterator[tuple[str, int | None]]:
+    """Yield (label, position) of each number a field holds."""
+    if field.each:
+        for position, label in enumerate(field.each):
+            yield f"{field.name}[{label}]", position
+    else:
+        yield field.name, None

@@ -1,0 +1,285 @@
+"""Mechanism: a function from game to game; Institution: the game that results."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from .arrays import Array, absent, align, namespace, select, to_float, to_int
+from .fields import Field, Role
+from .game import Acts, Benchmarks, Game, Measure, Outcome, Seen, Stage, stage_field
+
+
+class Mechanism(ABC):
+    """A function from game to game: ``game | mechanism``. Subclasses are frozen dataclasses of its parameters."""
+
+    @abstractmethod
+    def apply(self, game: Game) -> Game:
+        """Return the game under the mechanism; the game itself where the mechanism is null."""
+
+    @property
+    def name(self) -> str:
+        """Name, as it stands in the name of the game under it."""
+        return type(self).__name__
+
+
+class Layered(NamedTuple):
+    """State of a game under a mechanism: the base game's, the stage, whether the base has ended, and its own."""
+
+    base: Any
+    stage: Array
+    over: Array
+    own: Any
+
+
+class Institution(Game):
+    """A game under a mechanism.
+
+    It adds stages around those of the base game: ``before`` once an episode, ``opening`` before and ``closing`` after
+    each round. It adds fields to roles (``sees``, ``acts``) and defines what happens by overriding ``begin``, ``meet``,
+    ``settle``, ``show`` and ``account``. Worlds of one batch may be at different stages.
+    """
+
+    before: tuple[Stage, ...] = ()
+    opening: tuple[Stage, ...] = ()
+    closing: tuple[Stage, ...] = ()
+    own_draws: int = 0
+    own_reports: tuple[Measure, ...] = ()
+
+    def __init__(self, base: Game, mechanism: Mechanism) -> None:
+        self.base = base
+        self.mechanism = mechanism
+
+    # ---- what a mechanism defines -------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def terms(self) -> str:
+        """What the mechanism changes, in words, as a player should be told it."""
+
+    def sees(self, role: Role) -> tuple[Field, ...]:
+        """Return the fields that a role sees in addition."""
+        return ()
+
+    def acts(self, role: Role) -> tuple[Field, ...]:
+        """Return the fields that a role decides in addition."""
+        return ()
+
+    def begin(self, base: Any, u: Array) -> Any:
+        """Return the mechanism's own first state (a named tuple), from uniforms (*batch, own_draws)."""
+        return ()
+
+    def meet(
+        self, stage: Array, own: Any, base: Any, acts: Mapping[str, Acts], u: Array
+    ) -> tuple[Any, dict[str, Array], Array | None]:
+        """Play the added stages: return own next state, rewards (by role, may be empty) and welfare created.
+
+        ``stage`` is (*batch), the index of the stage; what is returned for worlds that are at a stage of the base game
+        is thrown away.
+        """
+        return own, {}, None
+
+    def settle(self, own: Any, acts: Mapping[str, Acts], outcome: Outcome, u: Array) -> tuple[Any, Outcome]:
+        """Follow a step of the base game: return own next state and the outcome as changed."""
+        return own, outcome
+
+    def show(self, own: Any, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
+        """Return what roles see, given what they see in the base game."""
+        return seen
+
+    def account(self, own: Any) -> dict[str, Array]:
+        """Return the mechanism's own measures."""
+        return {}
+
+    # ---- the game that results ----------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Name of the base game and the mechanism."""
+        return f"{self.base.name} | {self.mechanism.name}"
+
+    @property
+    def about(self) -> str:
+        """The rules of the base game, and what the mechanism changes."""
+        return f"{self.base.about.strip()}\n{self.terms.strip()}"
+
+    @property
+    def draws(self) -> int:  # type: ignore[override]
+        """Uniform numbers a step: the base game's come first, so that they are the same under any mechanism."""
+        return self.base.draws + self.own_draws
+
+    @property
+    def reports(self) -> tuple[Measure, ...]:  # type: ignore[override]
+        """The measures of the base game and the mechanism's own."""
+        return self.base.reports + self.own_reports
+
+    @property
+    def rounds(self) -> int:
+        """Most rounds an episode lasts: the base game's."""
+        return self.base.rounds
+
+    @property
+    def horizon(self) -> int:
+        """Most steps an episode lasts."""
+        added = len(self.opening) + len(self.closing)
+        return self.base.horizon + len(self.before) + self.rounds * added
+
+    @functools.cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """Stages in order: before, opening, those of the base game, closing."""
+        base = self.base.stages
+        if self._added and base[0].name == "":
+            base = (Stage("act", base[0].means),)
+        stages = self.before + self.opening + base + self.closing
+        names = [stage.name for stage in stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{self.name}: stage names must be distinct, got {names}; the same mechanism twice?")
+        return stages
+
+    @functools.cached_property
+    def roles(self) -> tuple[Role, ...]:
+        """Roles of the base game with the added fields."""
+        renamed = self.stages[self._low].name if self._added and self.base.stages[0].name == "" else None
+        roles = []
+        for role in self.base.roles:
+            acts = role.acts if renamed is None else tuple(replace(f, stage=renamed) for f in role.acts)
+            sees = tuple(f for f in role.sees if f.name != "stage") + self.sees(role)
+            if len(self.stages) > 1:
+                sees = (stage_field(self.stages), *sees)
+            roles.append(replace(role, sees=sees, acts=acts + self.acts(role)))
+        return tuple(roles)
+
+    @property
+    def _added(self) -> bool:
+        return bool(self.before or self.opening or self.closing)
+
+    @property
+    def _low(self) -> int:
+        return len(self.before) + len(self.opening)
+
+    def start(self, u: Array) -> Layered:
+        """Start the base game and the mechanism."""
+        base = self.base.start(u[..., : self.base.draws])
+        own = self.begin(base, u[..., self.base.draws :])
+        stage = self.base.stage(base)
+        if self.before or self.opening:
+            stage = stage * 0
+        return Layered(base, stage, stage < 0, own)
+
+    def stage(self, state: Layered) -> Array:
+        """Return the stage that is next."""
+        return state.stage
+
+    def round(self, state: Layered) -> Array:
+        """Return the rounds completed: a round ends with its closing stages."""
+        completed = self.base.round(state.base)
+        if not self.closing:
+            return completed
+        return completed - to_int(state.stage >= self._low + len(self.base.stages))
+
+    def view(self, state: Layered) -> dict[str, Seen]:
+        """Return what the roles see: the base game's fields, the mechanism's, and the stage."""
+        seen = self.show(state.own, state.base, self.base.view(state.base))
+        if len(self.stages) > 1:
+            xp = namespace(state.stage)
+            for role in self.roles:
+                stage = xp.broadcast_to(state.stage[..., None], (*state.stage.shape, role.count))
+                seen[role.name] = {**seen[role.name], "stage": stage}
+        return seen
+
+    def step(self, state: Layered, acts: Mapping[str, Acts], u: Array) -> Outcome:
+        """Advance by one stage, of the base game or of the mechanism, world by world."""
+        base_u, own_u = u[..., : self.base.draws], u[..., self.base.draws :]
+        if not self._added:
+            outcome = self.base.step(state.base, acts, base_u)
+            own, outcome = self.settle(state.own, acts, outcome, own_u)
+            layered = Layered(outcome.state, self.base.stage(outcome.state), outcome.done, own)
+            return outcome._replace(state=layered)
+        xp = namespace(state.stage)
+        low, high = self._low, self._low + len(self.base.stages)
+        ours = (state.stage < low) | (state.stage >= high)
+        if absent(ours):
+            return self._base_step(state, acts, base_u, own_u)
+        here = self._own_step(state, acts, own_u)
+        if absent(~ours):
+            return here
+        there = self._base_step(state, acts, base_u, own_u)
+        rewards = {
+            name: xp.where(align(ours, there.rewards[name]), here.rewards[name], there.rewards[name])
+            for name in there.rewards
+        }
+        return Outcome(
+            select(ours, here.state, there.state),
+            rewards,
+            xp.where(ours, here.done, there.done),
+            xp.where(ours, here.welfare, there.welfare),
+        )
+
+    def _next_round(self, base: Any) -> Array:
+        """Return the stage at which a new round begins."""
+        return self.base.stage(base) * 0 + len(self.before) if self.opening else self.base.stage(base) + self._low
+
+    def _base_step(self, state: Layered, acts: Mapping[str, Acts], base_u: Array, own_u: Array) -> Outcome:
+        xp = namespace(state.stage)
+        outcome = self.base.step(state.base, acts, base_u)
+        own, outcome = self.settle(state.own, acts, outcome, own_u)
+        within = self.base.stage(outcome.state) + self._low
+        ended = self.base.round(outcome.state) > self.base.round(state.base)
+        if self.closing:
+            stage = xp.where(ended, self._low + len(self.base.stages), within)
+            layered = Layered(outcome.state, stage, outcome.done, own)
+            return outcome._replace(state=layered, done=outcome.done & ~ended)
+        stage = xp.where(ended, self._next_round(outcome.state), within)
+        return outcome._replace(state=Layered(outcome.state, stage, outcome.done, own))
+
+    def _own_step(self, state: Layered, acts: Mapping[str, Acts], own_u: Array) -> Outcome:
+        xp = namespace(state.stage)
+        own, rewards, welfare = self.meet(state.stage, state.own, state.base, acts, own_u)
+        zero = to_float(state.stage) * 0.0
+        none = {
+            role.name: xp.broadcast_to(zero[..., None], (*zero.shape, role.count)) for role in self.roles
+        }
+        stage = state.stage + 1
+        last_before = state.stage == self._low - 1
+        if self.before or self.opening:
+            stage = xp.where(last_before, self.base.stage(state.base) + self._low, stage)
+        final = state.stage == len(self.stages) - 1
+        done = zero > 0.0
+        if self.closing:
+            stage = xp.where(final, self._next_round(state.base), stage)
+            done = final & state.over
+        layered = Layered(state.base, stage, state.over, own)
+        return Outcome(layered, {**none, **rewards}, done, zero if welfare is None else welfare)
+
+    def measures(self, state: Layered) -> dict[str, Array]:
+        """Return the measures of the base game and the mechanism's own."""
+        return {**self.base.measures(state.base), **self.account(state.own)}
+
+    def benchmarks(self) -> Benchmarks:
+        """Return the base game's levels: what is possible is not changed by the institution under study."""
+        return self.base.benchmarks()
+
+
+def players_of(game: Game, roles: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the players of some roles, in order."""
+    return tuple(player for name in roles for player in game.role(name).players)
+
+
+def joined(parts: Mapping[str, Array], roles: tuple[str, ...]) -> Array:
+    """Join arrays (*batch, count) of several roles along the last axis."""
+    xp = namespace(parts[roles[0]])
+    return parts[roles[0]] if len(roles) == 1 else xp.concat([parts[name] for name in roles], axis=-1)
+
+
+def parted(values: Array, game: Game, roles: tuple[str, ...]) -> dict[str, Array]:
+    """Undo ``joined``: cut an array (*batch, players) into roles."""
+    parts, begin = {}, 0
+    for name in roles:
+        count = game.role(name).count
+        parts[name] = values[..., begin : begin + count]
+        begin += count
+    return parts
+

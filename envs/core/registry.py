@@ -1,0 +1,89 @@
+"""The registry: names of games, mechanisms and policies, and where their code lives.
+
+Entries are data ("module:Class"); code is imported when it is asked for. Other packages add theirs through the entry-point
+groups ``societas.games``, ``societas.mechanisms`` and ``societas.policies``, or by calling ``register``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+from typing import Any
+
+KINDS = ("games", "mechanisms", "policies")
+
+_entries: dict[str, dict[str, str]] = {
+    "games": {
+        "Fishery": "societas.envs.norms.fishery:Fishery",
+        "HiddenAction": "societas.envs.contracting.hidden_action:HiddenAction",
+        "MatrixGame": "societas.envs.norms.matrix_game:MatrixGame",
+        "Pricing": "societas.envs.markets.pricing:Pricing",
+    },
+    "mechanisms": {
+        "Contract": "societas.mechanisms.contract:Contract",
+        "Misspecify": "societas.mechanisms.misspecify:Misspecify",
+        "Noise": "societas.mechanisms.noise:Noise",
+        "Sanction": "societas.mechanisms.sanction:Sanction",
+        "Talk": "societas.mechanisms.talk:Talk",
+    },
+    "policies": {
+        "callable": "societas.policies.callable:Callable",
+        "equilibrium": "societas.policies.equilibrium:Equilibrium",
+        "llm": "societas.policies.llm.policy:LanguageModel",
+        "random": "societas.policies.random:Random",
+        "sb3": "societas.policies.sb3:StableBaselines",
+        "scripted": "societas.policies.scripted:Scripted",
+        "tabular": "societas.policies.tabular:TabularQ",
+    },
+}
+_discovered: set[str] = set()
+
+
+def entries(kind: str) -> dict[str, str]:
+    """Return {name: "module:Class"} of a kind, third parties' included."""
+    if kind not in KINDS:
+        raise ValueError(f"kind: one of {', '.join(KINDS)}, got {kind!r}")
+    if kind not in _discovered:
+        _discovered.add(kind)
+        for point in importlib.metadata.entry_points(group=f"societas.{kind}"):
+            _entries[kind].setdefault(point.name, point.value)
+    return dict(sorted(_entries[kind].items()))
+
+
+def register(kind: str, name: str, target: str | type) -> None:
+    """Add a game, mechanism or policy: a class, or "module:Class"."""
+    if name in entries(kind):
+        raise ValueError(f"{kind}: the name {name!r} is taken by {entries(kind)[name]}; choose another")
+    if isinstance(target, type):
+        target = f"{target.__module__}:{target.__qualname__}"
+    _entries[kind][name] = target
+
+
+def resolve(kind: str, name: str) -> Any:
+    """Return the class registered under a name; the error suggests the nearest names."""
+    known = entries(kind)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise KeyError(f"no {kind} entry named {name!r}{hint} There are: {', '.join(known)}")
+    module, _, attribute = known[name].partition(":")
+    found: Any = importlib.import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def create(kind: str, name: str, /, **options: Any) -> Any:
+    """Build a registered game, mechanism or policy; a wrong option is answered with the options there are."""
+    maker = resolve(kind, name)
+    try:
+        return maker(**options)
+    except TypeError as error:
+        import inspect
+
+        known = inspect.signature(maker).parameters
+        wrong = [option for option in options if option not in known]
+        if not wrong:
+            raise
+        raise TypeError(f"{name}: no option {wrong[0]!r}; it takes: {', '.join(known)}") from error

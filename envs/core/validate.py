@@ -1,0 +1,33 @@
+"""Checks of parameters: the error names the parameter, the value and the allowed range."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def whole(name: str, value: Any, low: int, high: int) -> int:
+    """Return a whole number within low..high, or raise ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name}: a whole number from {low} to {high}, got {value!r}")
+    return value
+
+
+def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+    """Return a finite number within low..high, or raise ValueError."""
+    fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not fine or not low <= value <= high:
+        raise ValueError(f"{name}: a number from {low:g} to {high:g}, got {value!r}")
+    return float(value)
+
+
+def probability(name: str, value: Any) -> float:
+    """Return a number from 0 to 1, or raise ValueError."""
+    return real(name, value, 0.0, 1.0)
+
+
+def one_of(name: str, value: Any, options: tuple[str, ...]) -> str:
+    """Return one of some texts, or raise ValueError."""
+    if value not in options:
+        raise ValueError(f"{name}: one of {', '.join(map(repr, options))}, got {value!r}")
+    return str(value)

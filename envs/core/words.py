@@ -1,0 +1,219 @@
+"""Games in words: rules, prompts, JSON schemas and the parser of answers, all derived from fields."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .arrays import Array, to_numpy
+from .fields import Choice, Field, Integer, Role
+
+if TYPE_CHECKING:
+    from .game import Game
+
+Value = float | int | list[float | int]
+Act = dict[str, Value]
+"""What one player decides: {field: number, or list of numbers}; choices as indices."""
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """Why an answer is not an act: the field, what was given, what is allowed, and what to do."""
+
+    field: str
+    given: str
+    allowed: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.given} is not {self.allowed}; {self.mend}"
+
+
+class ActError(ValueError):
+    """An act outside its field's space; the message names field, value, range and mend."""
+
+
+def number(field: Field, value: Any) -> str:
+    """Write one value of a field in words, with its unit."""
+    if isinstance(field.space, Choice):
+        return field.space.options[round(float(value))]
+    if isinstance(field.space, Integer):
+        text = str(round(float(value)))
+    else:
+        text = f"{float(value):.4g}"
+    return f"{text} {field.unit}" if field.unit else text
+
+
+def told(field: Field, values: Array) -> str:
+    """Write the values that one player sees in a field: values (*components)."""
+    if field.each:
+        return ", ".join(f"{label} {number(field, values[i])}" for i, label in enumerate(field.each))
+    return number(field, values)
+
+
+def _line(field: Field) -> str:
+    unit = f" ({field.unit})" if field.unit else ""
+    shape = f", for each of {', '.join(field.each)}" if field.each else ""
+    return f"- {field.name}{unit}: {field.means}; {field.space}{shape}"
+
+
+def rules(game: Game, role: Role) -> str:
+    """Return the rules of a game as told to one role."""
+    others = [f"{other.count} {other.name}{'s' if other.count > 1 else ''}" for other in game.roles]
+    lines = [game.about.strip(), "", f"Players: {', '.join(others)}. You are a {role.name}: {role.means}"]
+    if len(game.stages) > 1:
+        lines += ["", "Each round goes through these stages:"]
+        lines += [f"- {stage.name}: {stage.means}" for stage in game.stages]
+    lines += ["", "You see:", *(_line(field) for field in role.sees)]
+    lines += ["", "You decide:"]
+    for field in role.acts:
+        lines.append(_line(field) + (f" (at stage {field.stage})" if field.stage else ""))
+    return "\n".join(lines)
+
+
+def example(field: Field) -> str:
+    """Return the form of a field's value in a JSON answer."""
+    if isinstance(field.space, Choice):
+        one = " or ".join(json.dumps(option) for option in field.space.options)
+    else:
+        one = f"<{field.space}>"
+    if not field.each:
+        return one
+    return "{" + ", ".join(f"{json.dumps(label)}: {one}" for label in field.each) + "}"
+
+
+def prompt(game: Game, role: Role, index: int, seen: dict[str, Array], stage: int) -> str:
+    """Return what one player sees and is asked, in words; ``seen`` holds arrays (count, *components)."""
+    lines = [f"You are {role.player(index)}. You see:"]
+    lines += [f"- {field.name}: {told(field, seen[field.name][index])}" for field in role.sees]
+    asked = role.deciding(game.stages[stage].name, index)
+    if not asked:
+        return "\n".join([*lines, "It is not your turn: you decide nothing now."])
+    lines.append("Decide now: " + "; ".join(f"{field.name} - {field.means}" for field in asked) + ".")
+    form = "{" + ", ".join(f'"{field.name}": {example(field)}' for field in asked) + "}"
+    lines.append(f"Answer with JSON only, of the form {form}")
+    return "\n".join(lines)
+
+
+def _space_schema(field: Field) -> dict[str, Any]:
+    space = field.space
+    if isinstance(space, Choice):
+        return {"enum": list(space.options)}
+    bounds = {"minimum": space.low, "maximum": space.high}
+    bounds = {name: bound for name, bound in bounds.items() if not math.isinf(bound)}
+    return {"type": "integer" if isinstance(space, Integer) else "number", **bounds}
+
+
+def schema(fields: tuple[Field, ...]) -> dict[str, Any]:
+    """Return the JSON schema of an answer that decides these fields."""
+    properties: dict[str, Any] = {}
+    for field in fields:
+        one = _space_schema(field)
+        if field.each:
+            parts = dict.fromkeys(field.each, one)
+            one = {"type": "object", "properties": parts, "required": list(field.each), "additionalProperties": False}
+        unit = f" ({field.unit})" if field.unit else ""
+        properties[field.name] = {"description": field.means + unit, **one}
+    names = [field.name for field in fields]
+    return {"type": "object", "properties": properties, "required": names, "additionalProperties": False}
+
+
+def complain(field: Field, given: Any) -> Complaint:
+    """Return the complaint about one value of a field."""
+    unit = f" {field.unit}" if field.unit else ""
+    space = field.space
+    if isinstance(space, Choice):
+        mend = "give one of these texts"
+    elif isinstance(space, Integer):
+        mend = f"give a bare whole number from {space.low} to {space.high}"
+    else:
+        mend = f"give a bare number from {space.low:g} to {space.high:g}"
+    text = given if isinstance(given, str) and given == "nothing" else json.dumps(given, default=str)
+    return Complaint(field.name, text[:80], f"{space}{unit}", mend)
+
+
+def _read(field: Field, given: Any) -> float | int | Complaint:
+    space = field.space
+    if isinstance(space, Choice):
+        return space.options.index(given) if isinstance(given, str) and given in space.options else complain(field, given)
+    if isinstance(given, bool) or not isinstance(given, int | float) or not space.low <= given <= space.high:
+        return complain(field, given)
+    if isinstance(space, Integer):
+        return int(given) if float(given).is_integer() else complain(field, given)
+    return float(given)
+
+
+def _object(answer: str) -> dict[str, Any] | None:
+    """Find the first JSON object in a text."""
+    decoder = json.JSONDecoder()
+    for match in re.finditer(r"\{", answer[:100_000]):
+        try:
+            found, _ = decoder.raw_decode(answer, match.start())
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict):
+            return found
+    return None
+
+
+def parse(answer: str, fields: tuple[Field, ...]) -> Act | Complaint:
+    """Read an answer: the act, or the first complaint about it.
+
+    Accepts a JSON object anywhere in the text. Where a single plain value is asked for, also the bare value.
+    """
+    data = _object(answer)
+    if data is None and len(fields) == 1 and not fields[0].each:
+        bare = answer.strip().strip('"')
+        try:
+            given: Any = bare if isinstance(fields[0].space, Choice) else json.loads(bare)
+        except (ValueError, RecursionError):
+            given = bare
+        data = {fields[0].name: given}
+    if data is None:
+        form = "{" + ", ".join(f'"{field.name}": {example(field)}' for field in fields) + "}"
+        return Complaint("answer", json.dumps(answer[:60]), "a JSON object", f"answer with JSON of the form {form}")
+    act: Act = {}
+    for field in fields:
+        if field.name not in data:
+            return complain(field, "nothing")
+        given = data[field.name]
+        if not field.each:
+            value = _read(field, given)
+            if isinstance(value, Complaint):
+                return value
+            act[field.name] = value
+            continue
+        parts: list[float | int] = []
+        for label in field.each:
+            if not isinstance(given, dict) or label not in given:
+                missing = complain(field, given if not isinstance(given, dict) else "nothing")
+                return Complaint(f"{field.name}[{label}]", missing.given, missing.allowed, missing.mend)
+            value = _read(field, given[label])
+            if isinstance(value, Complaint):
+                return Complaint(f"{field.name}[{label}]", value.given, value.allowed, value.mend)
+            parts.append(value)
+        act[field.name] = parts
+    unknown = sorted(set(data) - {field.name for field in fields})
+    if unknown:
+        asked = ", ".join(field.name for field in fields)
+        return Complaint(unknown[0], json.dumps(data[unknown[0]], default=str)[:80], "asked for", f"give only: {asked}")
+    return act
+
+
+def check(field: Field, values: Array, who: str = "") -> None:
+    """Raise ActError unless every value of an array of acts lies in the field's space."""
+    host = to_numpy(values)
+    if host.dtype.kind not in "iufb":
+        raise ActError(str(complain(field, str(host.reshape(-1)[0]) if host.size else "nothing")))
+    # written so that NaN fails; whole numbers may come as floats
+    fine = (host >= field.space.low) & (host <= field.space.high)
+    if field.discrete and host.dtype.kind == "f":
+        fine &= host == host.round()
+    if not fine.all():
+        wrong = host[~fine].reshape(-1)[0]
+        shown = wrong.item()
+        complaint = complain(field, shown if math.isfinite(shown) else str(shown))
+        raise ActError(f"{who}{': ' if who else ''}{complaint}")

@@ -1,0 +1,1 @@
+"""Games of commons, cooperation and social norms."""

@@ -1,0 +1,1 @@
+"""Faces: one adapter from a game to each interface that users know."""

@@ -1,0 +1,1 @@
+"""Mechanisms: functions from game to game."""

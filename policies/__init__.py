@@ -1,0 +1,1 @@
+"""Policies: scripted, learned and language-model players."""

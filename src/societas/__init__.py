@@ -1,0 +1,95 @@
+"""societas: which incentives, norms and institutions make agents do what no contract can fully say?
+
+The public names. Games, mechanisms and policies are made by name (``make``, ``mechanism``, ``policy``) or imported from
+``societas.envs``, ``societas.mechanisms`` and ``societas.policies``. Importing societas registers every game with
+Gymnasium and PettingZoo; it imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import builtins
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from .envs.core import (
+    ActError,
+    Benchmarks,
+    Choice,
+    Complaint,
+    Episodes,
+    Field,
+    Game,
+    Institution,
+    Integer,
+    Level,
+    Measure,
+    Mechanism,
+    Outcome,
+    Policy,
+    Real,
+    Role,
+    Stage,
+    Worlds,
+    play,
+)
+from .envs.core import registry as _registry
+from .envs.core.registry import register
+from .envs.views.register import register_everywhere as _register_everywhere
+
+try:
+    __version__ = version("societas")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+
+def make(name: str, **parameters: Any) -> Game:
+    """Return a registered game, for example ``make("Fishery", fishers=5)``."""
+    game: Game = _registry.create("games", name, **parameters)
+    return game
+
+
+def mechanism(name: str, **parameters: Any) -> Mechanism:
+    """Return a registered mechanism, for example ``mechanism("Sanction", cost=1)``."""
+    found: Mechanism = _registry.create("mechanisms", name, **parameters)
+    return found
+
+
+def policy(name: str, **parameters: Any) -> Policy:
+    """Return a registered policy, for example ``policy("random")``."""
+    found: Policy = _registry.create("policies", name, **parameters)
+    return found
+
+
+def list(kind: str = "games") -> builtins.list[str]:
+    """Return the registered names of a kind: ``"games"``, ``"mechanisms"`` or ``"policies"``."""
+    return builtins.list(_registry.entries(kind))
+
+
+_register_everywhere()
+
+__all__ = [
+    "ActError",
+    "Benchmarks",
+    "Choice",
+    "Complaint",
+    "Episodes",
+    "Field",
+    "Game",
+    "Institution",
+    "Integer",
+    "Level",
+    "Measure",
+    "Mechanism",
+    "Outcome",
+    "Policy",
+    "Real",
+    "Role",
+    "Stage",
+    "Worlds",
+    "list",
+    "make",
+    "mechanism",
+    "play",
+    "policy",
+    "register",
+]
