@@ -82,8 +82,11 @@ class Institution(Game):
         """
         return own, {}, None
 
-    def settle(self, own: Any, acts: Mapping[str, Acts], outcome: Outcome, u: Array) -> tuple[Any, Outcome]:
-        """Follow a step of the base game: return own next state and the outcome as changed."""
+    def settle(self, own: Any, outcome: Outcome, ended: Array, u: Array) -> tuple[Any, Outcome]:
+        """Follow a step of the base game: return own next state and the outcome as changed.
+
+        ``outcome.state`` is the base game's; ``ended`` (*batch) says where the step completed a round of it.
+        """
         return own, outcome
 
     def show(self, own: Any, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
@@ -195,7 +198,8 @@ class Institution(Game):
         base_u, own_u = u[..., : self.base.draws], u[..., self.base.draws :]
         if not self._added:
             outcome = self.base.step(state.base, acts, base_u)
-            own, outcome = self.settle(state.own, acts, outcome, own_u)
+            ended = self.base.round(outcome.state) > self.base.round(state.base)
+            own, outcome = self.settle(state.own, outcome, ended, own_u)
             layered = Layered(outcome.state, self.base.stage(outcome.state), outcome.done, own)
             return outcome._replace(state=layered)
         xp = namespace(state.stage)
@@ -225,9 +229,9 @@ class Institution(Game):
     def _base_step(self, state: Layered, acts: Mapping[str, Acts], base_u: Array, own_u: Array) -> Outcome:
         xp = namespace(state.stage)
         outcome = self.base.step(state.base, acts, base_u)
-        own, outcome = self.settle(state.own, acts, outcome, own_u)
-        within = self.base.stage(outcome.state) + self._low
         ended = self.base.round(outcome.state) > self.base.round(state.base)
+        own, outcome = self.settle(state.own, outcome, ended, own_u)
+        within = self.base.stage(outcome.state) + self._low
         if self.closing:
             stage = xp.where(ended, self._low + len(self.base.stages), within)
             layered = Layered(outcome.state, stage, outcome.done, own)

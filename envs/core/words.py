@@ -69,7 +69,8 @@ def rules(game: Game, role: Role) -> str:
         lines += [f"- {stage.name}: {stage.means}" for stage in game.stages]
     lines += ["", "You see:", *(_line(field) for field in role.sees)]
     lines += ["", "You decide:"]
-    for field in role.acts:
+    order = [stage.name for stage in game.stages]
+    for field in sorted(role.acts, key=lambda field: order.index(field.stage)):
         lines.append(_line(field) + (f" (at stage {field.stage})" if field.stage else ""))
     return "\n".join(lines)
 

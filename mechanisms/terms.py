@@ -1,0 +1,180 @@
+"""Terms: what a contract says, as debts between those it binds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..envs.core import validate
+from ..envs.core.arrays import Array, full, namespace, to_float
+from ..envs.core.fields import Choice, Field, Integer, Real
+
+
+class Terms(ABC):
+    """What those who are bound owe each other after a round, given verifiable facts.
+
+    Terms state debts, player to player, so that what they transfer sums to zero whatever they say.
+    """
+
+    @property
+    @abstractmethod
+    def uses(self) -> tuple[str, ...]:
+        """Names of the verifiable fields on which the terms condition; every bound role must see them."""
+
+    @property
+    @abstractmethod
+    def figures(self) -> tuple[Field, ...]:
+        """The numbers in the terms, shown to all."""
+
+    @property
+    @abstractmethod
+    def fixed(self) -> Mapping[str, float]:
+        """Values of the figures that are fixed."""
+
+    @property
+    def blanks(self) -> tuple[Field, ...]:
+        """The figures that the proposer fills in."""
+        return tuple(figure for figure in self.figures if figure.name not in self.fixed)
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """The terms in words."""
+
+    def stated(self, filled: Mapping[str, Array], like: Array) -> dict[str, Array]:
+        """Return the value of every figure, float (*batch): filled in, fixed, or 0; ``like`` is (*batch)."""
+        return {
+            figure.name: to_float(filled[figure.name])
+            if figure.name in filled
+            else full(like, tuple(like.shape), self.fixed.get(figure.name, 0.0))
+            for figure in self.figures
+        }
+
+    @abstractmethod
+    def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], fields: Mapping[str, Field]) -> Array:
+        """Return debts (*batch, n, n), not negative: entry i, j is what i owes j.
+
+        ``numbers`` (*batch) come from ``stated``, ``facts`` {field: (*batch, n)} are the verifiable fields of the n players
+        who are bound, and ``fields`` says how to read them.
+        """
+
+
+@dataclass(frozen=True)
+class Quota(Terms):
+    """A limit on a quantity; who exceeds it pays a fine on the excess, shared equally among the others.
+
+    Parameters
+    ----------
+    limit
+        Most that is allowed a round, in the field's unit; None lets the proposer choose.
+    fine
+        What each unit above the limit costs, in units of reward.
+    field
+        The verifiable quantity.
+    most
+        Highest limit that can be proposed.
+    """
+
+    limit: int | None = 10
+    fine: float = 2.0
+    field: str = "caught"
+    most: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse parameters out of range."""
+        validate.whole("most", self.most, 0, 1_000_000)
+        if self.limit is not None:
+            validate.whole("limit", self.limit, 0, self.most)
+        validate.real("fine", self.fine, 0.0)
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """The limited quantity."""
+        return (self.field,)
+
+    @property
+    def figures(self) -> tuple[Field, ...]:
+        """The limit and the fine."""
+        limit = Field("limit", Integer(0, self.most), f"the most {self.field} that the contract allows each a round")
+        return (limit, Field("fine", Real(0.0, self.fine), "what each unit above the limit costs under the contract"))
+
+    @property
+    def fixed(self) -> Mapping[str, float]:
+        """The fine, and the limit unless the proposer chooses it."""
+        return {"fine": self.fine} | ({} if self.limit is None else {"limit": self.limit})
+
+    @property
+    def text(self) -> str:
+        """The terms in words."""
+        limit = "a limit that is proposed" if self.limit is None else f"{self.limit}"
+        return f"each keeps {self.field} to at most {limit} a round; who exceeds it owes {self.fine:g} for each unit above"
+
+    def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], fields: Mapping[str, Field]) -> Array:
+        """Return fine x excess / (n - 1) to each of the others."""
+        quantity = to_float(facts[self.field])
+        xp, n = namespace(quantity), quantity.shape[-1]
+        excess = xp.clip(quantity - numbers["limit"][..., None], 0.0, None)
+        others = 1.0 - xp.eye(n, dtype=xp.float64, device=quantity.device)
+        return (self.fine / (n - 1)) * excess[..., :, None] * others
+
+
+@dataclass(frozen=True)
+class Compensation(Terms):
+    """Who did wrong pays theta to each who did right (Christoffersen, Haupt and Hadfield-Menell 2022, arXiv:2208.10469).
+
+    Parameters
+    ----------
+    theta
+        The payment; None lets the proposer choose it, from 0 (the null contract) to ``most``.
+    wrong, right
+        Options of the field.
+    field
+        The verifiable choice.
+    most
+        Highest payment that can be proposed.
+    """
+
+    theta: float | None = None
+    wrong: str = "defect"
+    right: str = "cooperate"
+    field: str = "own"
+    most: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse parameters out of range."""
+        validate.real("most", self.most, 0.0)
+        if self.theta is not None:
+            validate.real("theta", self.theta, 0.0, self.most)
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """The choice."""
+        return (self.field,)
+
+    @property
+    def figures(self) -> tuple[Field, ...]:
+        """The payment."""
+        means = f"what whoever plays {self.wrong} pays to whoever plays {self.right} under the contract"
+        return (Field("theta", Real(0.0, self.most), means),)
+
+    @property
+    def fixed(self) -> Mapping[str, float]:
+        """The payment, unless the proposer chooses it."""
+        return {} if self.theta is None else {"theta": self.theta}
+
+    @property
+    def text(self) -> str:
+        """The terms in words."""
+        amount = "an amount that is proposed" if self.theta is None else f"{self.theta:g}"
+        return f"whoever plays {self.wrong} pays {amount} to each who plays {self.right}"
+
+    def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], fields: Mapping[str, Field]) -> Array:
+        """Return theta from each wrongdoer to each who did right."""
+        space = fields[self.field].space
+        if not isinstance(space, Choice) or not {self.wrong, self.right} <= set(space.options):
+            raise ValueError(f"Compensation: field {self.field!r} is {space}; wrong and right must be among its options")
+        did = facts[self.field]
+        wrong = to_float(did == space.options.index(self.wrong))
+        right = to_float(did == space.options.index(self.right))
+        return numbers["theta"][..., None, None] * wrong[..., :, None] * right[..., None, :]
