@@ -115,7 +115,7 @@ def play(
     for step in range(game.horizon):
         before, stage = batch.state, batch.stage
         seen = batch.view()
-        acts = cast.act(batch, seen)
+        acts = cast.act(batch, seen, live=None if absent(~live) else live)
         outcome = batch.step(acts)
         rewards = {name: pay * align(live * 1.0, pay) for name, pay in outcome.rewards.items()}
         returns = {name: total + rewards[name] for name, total in returns.items()}

@@ -204,10 +204,9 @@ class Game(ABC):
         """Return what player ``index`` of a role sees now and is asked to decide, in words."""
         seen = self.view(state)[role]
         stage = self.stage(state)
-        if world is not None:
-            seen = {name: values[world] for name, values in seen.items()}
-            stage = stage[world]
-        return words.prompt(self, self.role(role), index, seen, int(stage))
+        place = (index,) if world is None else (world, index)
+        own = {name: values[place] for name, values in seen.items()}
+        return words.prompt(self, self.role(role), index, own, int(stage if world is None else stage[world]))
 
     def schema(self, role: str, stage: int = 0, index: int = 0) -> dict[str, Any]:
         """Return the JSON schema of the act that a player owes at a stage."""

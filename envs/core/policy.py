@@ -37,6 +37,9 @@ class Policy(ABC):
         bound.role, bound.seats = game.role(role), seats
         return bound
 
+    def ready(self) -> None:  # noqa: B027  (most policies need nothing)
+        """Raise an error that says what to do, if something that the policy needs is absent."""
+
     def begin(self, batch: tuple[int, ...], xp: Any, device: Any) -> Any:
         """Return its memory at the start of an episode; None if it has none."""
         return None
@@ -50,7 +53,7 @@ class Policy(ABC):
         seen
             {field: (*batch, seats, *components)}.
         stage
-            Index of the stage that is next, integer (*batch).
+            Index of the stage that is next, integer (*batch); -1 where the episode is over and nothing is asked.
         u
             Uniform numbers (*batch, seats, draws).
         memory

@@ -1,7 +1,7 @@
 """The registry: names of games, mechanisms and policies, and where their code lives.
 
 Entries are data ("module:Class"); code is imported when it is asked for. Other packages add theirs through the entry-point
-groups ``societas.games``, ``societas.mechanisms`` and ``societas.policies``, or by calling ``register``.
+groups ``societas.games``, ``societas.mechanisms``, ``societas.policies`` and ``societas.parts``, or by calling ``register``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import importlib
 import importlib.metadata
 from typing import Any
 
-KINDS = ("games", "mechanisms", "policies")
+KINDS = ("games", "mechanisms", "policies", "parts")
+"""Parts are what mechanisms are built from: terms, courts."""
 
 _entries: dict[str, dict[str, str]] = {
     "games": {
@@ -27,10 +28,16 @@ _entries: dict[str, dict[str, str]] = {
         "Sanction": "societas.mechanisms.sanction:Sanction",
         "Talk": "societas.mechanisms.talk:Talk",
     },
+    "parts": {
+        "Compensation": "societas.mechanisms.terms:Compensation",
+        "Court": "societas.mechanisms.contract:Court",
+        "Quota": "societas.mechanisms.terms:Quota",
+    },
     "policies": {
         "callable": "societas.policies.callable:Callable",
         "equilibrium": "societas.policies.equilibrium:Equilibrium",
         "llm": "societas.policies.llm.policy:LanguageModel",
+        "person": "societas.policies.person:Person",
         "random": "societas.policies.random:Random",
         "sb3": "societas.policies.sb3:StableBaselines",
         "scripted": "societas.policies.scripted:Scripted",

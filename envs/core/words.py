@@ -87,9 +87,9 @@ def example(field: Field) -> str:
 
 
 def prompt(game: Game, role: Role, index: int, seen: dict[str, Array], stage: int) -> str:
-    """Return what one player sees and is asked, in words; ``seen`` holds arrays (count, *components)."""
+    """Return what one player sees and is asked, in words; ``seen`` {field: (*components)} is that player's own."""
     lines = [f"You are {role.player(index)}. You see:"]
-    lines += [f"- {field.name}: {told(field, seen[field.name][index])}" for field in role.sees]
+    lines += [f"- {field.name}: {told(field, seen[field.name])}" for field in role.sees]
     asked = role.deciding(game.stages[stage].name, index)
     if not asked:
         return "\n".join([*lines, "It is not your turn: you decide nothing now."])

@@ -170,10 +170,22 @@ class Cast:
             old = self.memory[i]
             self.memory[i] = fresh if mask is None or old is None else select(mask, fresh, old)
 
-    def act(self, worlds: Worlds, seen: dict[str, Seen], given: Mapping[str, Acts] | None = None) -> dict[str, Acts]:
-        """Return everyone's acts; ``given`` holds those of the players played by somebody else, as whole-role arrays."""
+    def act(
+        self,
+        worlds: Worlds,
+        seen: dict[str, Seen],
+        given: Mapping[str, Acts] | None = None,
+        live: Array | None = None,
+    ) -> dict[str, Acts]:
+        """Return everyone's acts.
+
+        ``given`` holds those of the players played by somebody else, as whole-role arrays; where the (worlds,) mask ``live``
+        is False the episode is over and policies are told stage -1.
+        """
         acts: dict[str, Acts] = {}
         stage = worlds.stage
+        if live is not None:
+            stage = worlds.xp.where(live, stage, stage * 0 - 1)
         for role in self.game.roles:
             acts[role.name] = dict((given or {}).get(role.name) or default_acts(role, worlds.world, role.count))
         for i, (name, seats, policy) in enumerate(self.parts):

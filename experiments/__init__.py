@@ -1,0 +1,1 @@
+"""Experiments: specs, runners and the command line."""

@@ -1,0 +1,243 @@
+"""The command line: list, describe, play, run, report, fetch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..envs.core.game import Game
+
+app = typer.Typer(
+    help="societas: which incentives, norms and institutions make agents do what no contract can fully say?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _fail(error: object) -> typer.Exit:
+    typer.secho(str(error), fg=typer.colors.RED, err=True)
+    return typer.Exit(2)
+
+
+def _value(text: str) -> Any:
+    import yaml
+
+    return yaml.safe_load(text)
+
+
+def _options(pairs: list[str]) -> dict[str, Any]:
+    options = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise _fail(f"--set: NAME=VALUE, got {pair!r}")
+        options[name] = _value(value)
+    return options
+
+
+Set = Annotated[list[str], typer.Option("--set", help="A parameter, NAME=VALUE; may be repeated.")]
+
+
+@app.command("list")
+def list_() -> None:
+    """List games, mechanisms, policies and experiments."""
+    from ..envs.core import registry
+    from .spec import shipped
+
+    for kind in registry.KINDS:
+        typer.secho(kind, bold=True)
+        for name in registry.entries(kind):
+            about = (registry.resolve(kind, name).__doc__ or "").strip().splitlines()[0]
+            typer.echo(f"  {name:<14} {about}")
+    typer.secho("experiments", bold=True)
+    for name in shipped():
+        from .spec import load
+
+        typer.echo(f"  {name:<14} {load(name).title}")
+
+
+def _game(name: str, pairs: list[str]) -> Game:
+    from ..envs.core import registry
+
+    try:
+        game: Game = registry.create("games", name, **_options(pairs))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _fail(error.args[0]) from error
+    return game
+
+
+@app.command()
+def describe(name: str, set_: Set = []) -> None:  # noqa: B006  (typer reads the default)
+    """Describe a game (fields, rules, benchmarks), mechanism or policy."""
+    import inspect
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..envs.core import registry
+
+    kinds = [kind for kind in registry.KINDS if name in registry.entries(kind)]
+    if kinds and kinds[0] != "games":
+        found = registry.resolve(kinds[0], name)
+        typer.echo(f"{name}{inspect.signature(found)}\n\n{inspect.getdoc(found)}")
+        return
+    game, console = _game(name, set_), Console()
+    console.print(f"[bold]{game.name}[/bold]  {(inspect.getdoc(type(game)) or '').splitlines()[0]}\n")
+    for role in game.roles:
+        console.rule(f"{role.count} x {role.name}")
+        console.print(game.rules(role.name), highlight=False, markup=False)
+        table = Table("field", "seen / done", "space", "unit", "verifiable", "what it is")
+        for way, fields in (("seen", role.sees), ("done", role.acts)):
+            for field in fields:
+                each = f", each of {len(field.each)}" if field.each else ""
+                stage = f" at {field.stage}" if field.stage else ""
+                verifiable = "yes" if field.verifiable else ""
+                table.add_row(field.name, way + stage, f"{field.space}{each}", field.unit, verifiable, field.means)
+        console.print(table)
+    table = Table("benchmark", "welfare", "source")
+    for level_name, level in game.benchmarks().levels.items():
+        table.add_row(level_name, f"{level.value:.6g}", level.source)
+    console.print(table)
+    table = Table("measure", "unit", "formula", "source")
+    for measure in game.reports:
+        table.add_row(measure.name, measure.unit, f"{measure.means}: {measure.formula}", measure.source)
+    console.print(table)
+
+
+@app.command()
+def play(
+    name: str,
+    role: Annotated[str, typer.Option(help="The role you play; the first one by default.")] = "",
+    others: Annotated[str, typer.Option(help="The policy of all other players.")] = "random",
+    watch: Annotated[bool, typer.Option("--watch", help="Play nobody: let the policy play all and read on.")] = False,
+    seed: int = 0,
+    set_: Set = [],  # noqa: B006  (typer reads the default)
+) -> None:
+    """Play a game in the terminal against a policy, or watch one."""
+    from ..envs.core import registry
+    from ..envs.core.episodes import play as play_episode
+    from ..policies.person import Person
+
+    game = _game(name, set_)
+    try:
+        mine = game.role(role or game.roles[0].name)
+        policies = {r.name: registry.create("policies", others) for r in game.roles}
+        if not watch:
+
+            def ask(question: str) -> str:
+                return str(typer.prompt("\n" + question, prompt_suffix="\n> "))
+
+            policies[mine.player(0)] = Person(ask, typer.echo)
+        episodes = play_episode(game, policies, seed=seed, keep=True)
+    except (KeyError, ValueError) as error:
+        raise _fail(error.args[0]) from error
+    typer.echo("\n" + episodes.tell())
+
+
+@app.command()
+def run(
+    spec: Annotated[str, typer.Argument(help="Name of a shipped experiment, or a YAML file.")],
+    out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
+    without: Annotated[list[str], typer.Option(help="A policy of the spec to leave out; may be repeated.")] = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006  (typer reads the default)
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and stop.")] = False,
+) -> None:
+    """Run an experiment: progress, table, and a report to open in a browser. A killed run goes on where it stopped."""
+    import sys
+    import time
+
+    from rich.console import Console
+
+    from .spec import SpecError, load
+
+    console, begun = Console(), time.monotonic()
+    try:
+        plan = load(spec, _options(set_), without)
+    except SpecError as error:
+        raise _fail(error) from error
+    if dry_run:
+        for cell in plan.cells():
+            typer.echo(" x ".join(cell))
+        typer.echo(f"{len(plan.cells())} cells")
+        return
+    from .report import print_tables, read_rows, write_report
+    from .run import run as run_spec
+    from .statistics import summary
+
+    console.print(f"[bold]{plan.title}[/bold]\n{plan.question.strip()}\n", highlight=False)
+    command = " ".join(["societas", *sys.argv[1:]])
+    try:
+        with _Bar(console, len(plan.cells())) as bar:
+            target = run_spec(plan, out, workers=workers or None, progress=bar, command=command)
+    except FileNotFoundError as error:
+        raise _fail(f"{error}\n(or leave that policy out: --without NAME)") from error
+    except KeyboardInterrupt:
+        raise _fail("stopped; what is finished is kept, the same command goes on from there") from None
+    page = write_report(target)
+    import yaml
+
+    shown = yaml.safe_load((target / "spec.yaml").read_text(encoding="utf-8"))
+    print_tables(summary(read_rows(target / "rows.csv"), plan.baseline), shown, console)
+    console.print(f"\n{time.monotonic() - begun:.0f} s. Report: {page}", soft_wrap=True)
+
+
+class _Bar:
+    """Progress over cells, with time left."""
+
+    def __init__(self, console: Any, cells: int) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+        self.progress = Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console)
+        self.cells = cells
+        self.done: dict[str, float] = {}
+        self.plain = not console.is_terminal
+        self.console = console
+
+    def __enter__(self) -> _Bar:
+        self.task = self.progress.add_task(f"0 of {self.cells} cells", total=float(self.cells))
+        if not self.plain:
+            self.progress.start()
+        return self
+
+    def __call__(self, name: str, fraction: float) -> None:
+        if self.plain and fraction == 1.0 and self.done.get(name) != 1.0:
+            self.console.print(f"{sum(f == 1.0 for f in self.done.values()) + 1} of {self.cells} cells: {name}")
+        self.done[name] = max(fraction, self.done.get(name, 0.0))
+        finished = sum(f == 1.0 for f in self.done.values())
+        text = f"{finished} of {self.cells} cells"
+        self.progress.update(self.task, completed=sum(self.done.values()), description=text)
+
+    def __exit__(self, *_: object) -> None:
+        if not self.plain:
+            self.progress.stop()
+
+
+@app.command()
+def report(folder: Path) -> None:
+    """Write the report of a run anew."""
+    from .report import write_report
+
+    if not (folder / "rows.csv").is_file():
+        raise _fail(f"{folder}: no finished run (rows.csv is missing)")
+    typer.echo(write_report(folder))
+
+
+@app.command()
+def fetch(model: Annotated[str, typer.Argument(help="The model to fetch: smollm2.")] = "smollm2") -> None:
+    """Fetch a language model once, into the user's cache."""
+    from ..policies.llm.models import fetch_smollm2
+
+    if model != "smollm2":
+        raise _fail(f"model: 'smollm2', got {model!r}; any folder with a transformers model can be used as it is")
+    typer.echo(fetch_smollm2(progress=typer.echo))
+
+
+def main() -> None:
+    """Enter from the command line."""
+    app()

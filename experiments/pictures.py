@@ -1,0 +1,390 @@
+"""The pictures of a report: headline measure by institution, and learning curves.
+
+Colour stands for the institution in every picture (Okabe and Ito's palette, which colour-blind
+readers can tell apart), the filling of a marker for the level of uncertainty, a panel for a policy.
+
+Source of the palette: M. Okabe, K. Ito, "Color Universal Design" (2008); B. Wong, "Points of view:
+Color blindness", Nature Methods 8 (2011) 441.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from societas.experiments.statistics import lookup
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["curves", "headline", "png", "svg"]
+
+OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]
+INK, GREY, FAINT = "#222222", "#666666", "#BBBBBB"
+WIDTH, LEFT, RIGHT = 4.8, 0.95, 0.12  # inches; narrow, so that the text stays legible on a phone
+
+
+def _style() -> AbstractContextManager[None]:
+    """Settings of matplotlib inside the context; nothing outside it changes."""
+    import matplotlib as mpl
+
+    settings: Any = {
+        "font.family": "DejaVu Sans",
+        "font.size": 10,
+        "text.color": INK,
+        "axes.edgecolor": GREY,
+        "axes.labelcolor": INK,
+        "xtick.color": GREY,
+        "ytick.color": GREY,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "svg.hashsalt": "societas",  # the same data give the same file
+        "svg.fonttype": "path",
+    }
+    return mpl.rc_context(settings)
+
+
+def svg(figure: Figure) -> bytes:
+    """Figure as SVG, letters drawn as paths, the same bytes for the same data."""
+    return _encoded(figure, "svg", {"Date": None, "Creator": None})
+
+
+def png(figure: Figure, dpi: int = 220) -> bytes:
+    """Figure as PNG."""
+    return _encoded(figure, "png", {"Software": None}, dpi)
+
+
+def _encoded(figure: Figure, kind: str, metadata: dict[str, Any], dpi: int = 100) -> bytes:
+    buffer = io.BytesIO()
+    with _style():
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata, facecolor="white")
+    return buffer.getvalue()
+
+
+def _colours(spec: Mapping[str, Any]) -> dict[str, str]:
+    """A colour for each institution; the baseline is grey."""
+    others = [name for name in spec["institutions"] if name != spec["baseline"]]
+    found = {name: OKABE_ITO[i % len(OKABE_ITO)] for i, name in enumerate(others)}
+    return {spec["baseline"]: GREY, **found}
+
+
+def _toward_white(colour: str, share: float) -> tuple[float, float, float]:
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = (c + (1 - c) * share for c in to_rgb(colour))
+    return red, green, blue
+
+
+def _blank(height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _panel(figure: Figure, top: float, height: float, right: float = RIGHT) -> Axes:
+    """Axes that reach from ``top`` inches below the upper edge over ``height`` inches."""
+    total = figure.get_figheight()
+    box = (LEFT / WIDTH, 1 - (top + height) / total, (WIDTH - LEFT - right) / WIDTH, height / total)
+    axes = figure.add_axes(box)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    return axes
+
+
+def _title(axes: Axes, text: str) -> None:
+    """Panel title, flush with the left edge of the figure."""
+    axes.annotate(
+        text,
+        xy=(0, 1),
+        xycoords="axes fraction",
+        xytext=(-(LEFT - 0.08) * 72, 5),
+        textcoords="offset points",
+        fontweight="bold",
+        fontsize=11,
+    )
+
+
+def _axis_name(measure: str, about: Mapping[str, Any]) -> str:
+    unit = str(about.get("unit") or "").strip()
+    return measure if unit in ("", "1") else f"{measure} ({unit})"
+
+
+def _limits(
+    ends: Sequence[float], points: NDArray[np.float64], anchors: Sequence[float]
+) -> tuple[float, float]:
+    """Range that shows every interval, the anchors and all worlds, or all but stray ones.
+
+    Worlds are stray, beyond the range of the middle 96%, only if showing them would double the axis.
+    """
+    shown = np.array([*ends, *anchors], dtype=np.float64)
+    shown = shown[np.isfinite(shown)]
+    low, high = (float(shown.min()), float(shown.max())) if shown.size else (0.0, 1.0)
+    if points.size:
+        inner, outer = (
+            (min(low, float(np.quantile(points, share))), max(high, float(np.quantile(points, 1 - share))))
+            for share in (0.02, 0.0)
+        )
+        low, high = inner if outer[1] - outer[0] > 2 * (inner[1] - inner[0]) else outer
+    margin = 0.04 * ((high - low) or 1.0)
+    return low - margin, high + margin
+
+
+def headline(
+    summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[str, Any]
+) -> Figure:
+    """Headline measure by institution, a panel for each policy, a marker for each level of uncertainty.
+
+    Markers are means over worlds, bars their intervals, faint dots single worlds.  Where the
+    headline is ``alignment``, lines mark 0 (equilibrium) and 1 (first best).
+
+    Parameters
+    ----------
+    summary, rows
+        As returned and taken by :func:`societas.experiments.statistics.summary`.
+    spec, meta
+        The run's specification and its record.
+    """
+    with _style():
+        return _headline(summary, rows, spec, meta)
+
+
+def _headline(
+    summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[str, Any]
+) -> Figure:
+    from matplotlib.lines import Line2D
+
+    measure = str(spec["headline"])
+    about: Mapping[str, Any] = meta.get("measures", {}).get(measure, {})
+    cells = lookup(summary[summary["measure"] == measure])
+    worlds = rows[(rows["measure"] == measure) & rows["value"].notna()]
+    policies = [p for p in spec["policies"] if p in set(worlds["policy"])]
+    institutions, levels, colours = list(spec["institutions"]), list(spec["uncertainty"]), _colours(spec)
+    marks = {0.0: "equilibrium", 1.0: "first best"} if measure == "alignment" else {}
+
+    points = worlds["value"].to_numpy(dtype=np.float64)
+    low, high = _limits([end for mean, _ in cells.values() for end in mean[:3]], points, list(marks))
+    stray = int(((points < low) | (points > high)).sum())
+
+    head, gap, foot = 0.82 if marks else 0.62, 0.34, 0.62 + (0.2 if stray else 0.0)
+    row = 0.36 if len(levels) < 3 else 0.18 * len(levels)
+    panel = row * len(institutions)
+    figure = _blank(head + len(policies) * panel + (len(policies) - 1) * gap + foot)
+    spread = 0.42 if len(levels) == 2 else 0.75 / max(len(levels), 1)
+
+    for index, policy in enumerate(policies):
+        axes = _panel(figure, head + index * (panel + gap), panel)
+        axes.set(xlim=(low, high), ylim=(len(institutions) - 0.5, -0.5))
+        _title(axes, policy)
+        names = [textwrap.fill(name.replace("_", " "), 13) for name in institutions]
+        axes.set_yticks(range(len(institutions)), names, linespacing=0.95)
+        axes.tick_params(axis="y", length=0)
+        last = index == len(policies) - 1
+        axes.tick_params(axis="x", labelbottom=last, length=3 if last else 0)
+        axes.spines["bottom"].set_visible(last)
+        for at in marks:
+            axes.axvline(at, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+        for i, institution in enumerate(institutions):
+            axes.axhline(i + 0.5, color="#EEEEEE", linewidth=0.8, zorder=0)
+            for j, level in enumerate(levels):
+                here = worlds[
+                    (worlds["policy"] == policy)
+                    & (worlds["institution"] == institution)
+                    & (worlds["uncertainty"] == level)
+                ]
+                if here.empty:
+                    continue
+                y = i + (j - (len(levels) - 1) / 2) * spread
+                _cell(axes, here, y, spread, colours[institution], (low, high))
+                mean = cells[policy, level, institution, measure][0]
+                axes.plot([mean.low, mean.high], [y, y], color=colours[institution], linewidth=2.0, zorder=3)
+                axes.plot(
+                    mean.mean,
+                    y,
+                    "o",
+                    markersize=6.5,
+                    color=colours[institution],
+                    markerfacecolor=_toward_white(colours[institution], j / max(len(levels) - 1, 1)),
+                    markeredgewidth=1.6,
+                    zorder=4,
+                )
+        if index == 0:
+            for at, name in marks.items():
+                axes.annotate(
+                    f"{at:.0f} = {name}",
+                    xy=(at, 1),
+                    xycoords=("data", "axes fraction"),
+                    xytext=(0, 20),
+                    textcoords="offset points",
+                    ha="right" if at > low + 0.85 * (high - low) else "center",
+                    fontsize=9,
+                    color=GREY,
+                )
+        if last:
+            arrow = "← better" if about.get("better") == "lower" else "better →"
+            name = textwrap.fill(_axis_name(measure, about), 36)
+            axes.set_xlabel(name, labelpad=5)
+            axes.annotate(
+                arrow,
+                xy=(float(about.get("better") != "lower"), 0),
+                xycoords="axes fraction",
+                xytext=(0, -29),
+                textcoords="offset points",
+                ha="left" if about.get("better") == "lower" else "right",
+                fontsize=9,
+                color=GREY,
+            )
+
+    keys = [
+        Line2D([], [], marker="o", linestyle="", markersize=6.5, markeredgewidth=1.6, color=GREY, label=level)
+        for level in levels
+    ]
+    for j, key in enumerate(keys):
+        key.set_markerfacecolor(_toward_white(GREY, j / max(len(levels) - 1, 1)))
+    keys.append(Line2D([], [], color=GREY, linewidth=2, label="95% interval"))
+    keys.append(Line2D([], [], marker="o", linestyle="", markersize=3, color=FAINT, label="one world"))
+    figure.legend(
+        handles=keys,
+        loc="upper left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=len(keys),
+        frameon=False,
+        fontsize=9.5,
+        handletextpad=0.3,
+        columnspacing=1.2,
+        handlelength=1.3,
+    )
+    if stray:
+        text = f"{stray} of {points.size} worlds lie beyond the axis; triangles at its ends stand for them."
+        figure.text(0.015, 0.012, text, fontsize=8.5, color=GREY)
+    return figure
+
+
+def _cell(
+    axes: Axes, here: pd.DataFrame, y: float, spread: float, colour: str, limits: tuple[float, float]
+) -> None:
+    """Single worlds as faint dots, spread a little by world number; stray ones at the edge."""
+    low, high = limits
+    x = here["value"].to_numpy(dtype=np.float64)
+    turn = here["world"].to_numpy(dtype=np.float64) * 0.6180339887498949  # golden ratio: even spread
+    heights = y + (turn % 1 - 0.5) * spread * 0.6
+    pale = _toward_white(colour, 0.45)
+    for keep, marker, size in ((x < low, "<", 12), (x > high, ">", 12), ((x >= low) & (x <= high), "o", 7)):
+        axes.scatter(
+            np.clip(x[keep], low, high),
+            heights[keep],
+            s=size,
+            marker=marker,
+            color=[pale],
+            alpha=0.55,
+            linewidths=0,
+            clip_on=False,
+            zorder=1,
+        )
+
+
+def curves(table: pd.DataFrame, spec: Mapping[str, Any], window: int | None = None) -> Figure:
+    """Learning curves: mean return by episode, a panel for each policy and level of uncertainty.
+
+    Thin lines are the values as recorded, thick ones their centred running mean.
+
+    Parameters
+    ----------
+    table
+        Columns ``institution, uncertainty, policy, episode, value``; several values of one episode
+        are averaged.
+    spec
+        The run's specification.
+    window
+        Width of the running mean in recorded points; by default a twentieth of the longest curve.
+    """
+    with _style():
+        return _curves(table, spec, window)
+
+
+def _curves(table: pd.DataFrame, spec: Mapping[str, Any], window: int | None) -> Figure:
+    lines = {
+        tuple(str(part) for part in key): line.groupby("episode")["value"].mean()
+        for key, line in table.groupby(["policy", "uncertainty", "institution"])
+    }
+    present = {key[:2] for key in lines}
+    facets = [(p, u) for p in spec["policies"] for u in spec["uncertainty"] if (p, u) in present]
+    colours = _colours(spec)
+    head, panel, gap, foot = 0.32, 1.9, 0.42, 0.5
+    right = 0.4 + 0.08 * max(len(name) for name in spec["institutions"])  # inches for the labels
+    figure = _blank(head + len(facets) * panel + (len(facets) - 1) * gap + foot)
+
+    drawn: list[tuple[Axes, list[tuple[str, float, float]]]] = []
+    for index, (policy, level) in enumerate(facets):
+        axes = _panel(figure, head + index * (panel + gap), panel, right)
+        axes.spines["left"].set_visible(True)
+        _title(axes, f"{policy}, {level}" if len(spec["uncertainty"]) > 1 else policy)
+        axes.set_ylabel("mean return")
+        axes.margins(x=0.0, y=0.06)
+        ends = []
+        for institution in spec["institutions"]:
+            line = lines.get((policy, level, institution))
+            if line is None:
+                continue
+            width = window or max(1, len(line) // 20)
+            smooth = line.rolling(width, center=True, min_periods=1).mean()
+            colour = colours[institution]
+            if width > 1:
+                axes.plot(line.index, line, color=colour, linewidth=0.6, alpha=0.25)
+            axes.plot(smooth.index, smooth, color=colour, linewidth=1.8)
+            ends.append((institution, float(line.index.max()), float(smooth.iloc[-1])))
+        axes.tick_params(axis="x", labelbottom=index == len(facets) - 1)
+        drawn.append((axes, ends))
+    if drawn:
+        drawn[-1][0].set_xlabel("episode of learning")
+        low = min(axes.get_ylim()[0] for axes, _ in drawn)
+        high = max(axes.get_ylim()[1] for axes, _ in drawn)
+        end = max(axes.get_xlim()[1] for axes, _ in drawn)
+        start = min(axes.get_xlim()[0] for axes, _ in drawn)
+        for axes, ends in drawn:
+            axes.set(ylim=(low, high), xlim=(start, end))
+            _end_labels(axes, ends, colours, panel)
+    return figure
+
+
+def _end_labels(
+    axes: Axes, ends: list[tuple[str, float, float]], colours: Mapping[str, str], inches: float
+) -> None:
+    """Name each line at its end, labels pushed apart so that none covers another."""
+    low, high = axes.get_ylim()
+    step = 0.165 / inches * (high - low)  # one line of text
+    ends = sorted(ends, key=lambda each: each[2])
+    places = [y for _, _, y in ends]
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + step)
+    over = max(0.0, places[-1] - high) if places else 0.0
+    for i in reversed(range(len(places))):
+        ceiling = high if i == len(places) - 1 else places[i + 1] - step
+        places[i] = min(places[i], ceiling) if over else places[i]
+    for (name, x, y), place in zip(ends, places, strict=True):
+        axes.annotate(
+            name,
+            xy=(x, y),
+            xytext=(1.06, (place - low) / (high - low)),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=9.5,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colours[name],
+                "linewidth": 1.4,
+                "shrinkA": 1,
+                "shrinkB": 0,
+            },
+        )

@@ -1,0 +1,277 @@
+"""Run a spec: cells in worker processes, each finished cell kept at once, so that a killed run goes on where it stopped."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import csv
+import json
+import multiprocessing
+import os
+import platform
+import queue
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..envs.core.episodes import play
+from ..envs.core.policy import Policy
+from .spec import Spec, build_policy
+
+Progress = Callable[[str, float], None]
+"""Called with a cell's name and the fraction of it that is done."""
+
+ALIGNMENT = {
+    "alignment": {
+        "means": "how far welfare is from the best that is possible: 0 at the baseline equilibrium, 1 at the first best",
+        "formula": "(welfare - baseline) / (first_best - baseline)",
+        "unit": "",
+        "source": "game.benchmarks()",
+        "better": "higher",
+    }
+}
+
+
+def cell_name(cell: tuple[str, str, str]) -> str:
+    """Return the name of a cell, also that of its file."""
+    return "--".join(cell)
+
+
+def play_cell(spec: Spec, cell: tuple[str, str, str], watch: Callable[[float], None]) -> dict[str, Any]:
+    """Learn and play one cell; return measures per world, learning curve and one episode in words."""
+    arm_name, uncertainty, institution = cell
+    game, arm = spec.build(uncertainty, institution), spec.policies[arm_name]
+    policies: dict[str, Policy] = {}
+    curve: list[float] = []
+    learners = [seat for seat, player in arm.players.items() if player.learning]
+    for seat, player in arm.players.items():
+        policy = build_policy(player, institution)
+        if player.learning:
+            from ..policies.tabular import TabularQ
+
+            if not isinstance(policy, TabularQ):
+                raise ValueError(f"policies.{arm_name}.players.{seat}: only 'tabular' learns here, got {player.policy!r}")
+            policy = policy.learn(
+                game,
+                seat,
+                episodes=player.learning.episodes,
+                sessions=arm.worlds,
+                seed=spec.seed + 1,
+                watch=lambda done, all_: watch(0.95 * done / all_),
+            )
+            curve = policy.curve
+        policies[seat] = policy
+    share = 0.05 if learners else 1.0
+    episodes = play(
+        game,
+        policies,
+        worlds=arm.worlds,
+        seed=spec.seed,
+        keep=True,
+        watch=lambda step, horizon: watch(1.0 - share + share * step / horizon),
+    )
+    measures = {"alignment": episodes.alignment, "welfare": episodes.welfare, **episodes.measures}
+    return {
+        "measures": {name: [float(v) for v in values] for name, values in measures.items()},
+        "curve": curve,
+        "episode": episodes.tell(),
+    }
+
+
+_reports: Any = None
+
+
+def _enter(reports: Any) -> None:
+    global _reports
+    _reports = reports
+
+
+def _work(spec_json: str, cell: tuple[str, str, str], target: str) -> str:
+    """Run one cell in a worker and keep its result; return its name."""
+    import sys
+
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    spec, name, last = Spec.model_validate_json(spec_json), cell_name(cell), [0.0]
+
+    def watch(fraction: float) -> None:
+        now = time.monotonic()
+        if now - last[0] > 0.3:
+            last[0] = now
+            _reports.put((name, fraction))
+
+    begun = time.monotonic()
+    result = play_cell(spec, cell, watch)
+    result["seconds"] = time.monotonic() - begun
+    write_atomically(Path(target), json.dumps(result))
+    return name
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def folder(spec: Spec, root: Path) -> Path:
+    """Return the folder of a run: the same spec always has the same."""
+    return root / f"{spec.name}-{spec.sha256[:8]}"
+
+
+def run(
+    spec: Spec, root: Path, *, workers: int | None = None, progress: Progress | None = None, command: str = ""
+) -> Path:
+    """Run what is not finished yet and gather the whole table; return the run's folder.
+
+    Parameters
+    ----------
+    spec
+        What to run.
+    root
+        Where runs are kept.
+    workers
+        Processes; None takes one a core. The result does not depend on it.
+    progress
+        Told of progress within cells.
+    command
+        The command line, for the record.
+
+    Raises
+    ------
+    FileNotFoundError
+        If something that a policy needs (a model) is absent; the message says how to get it. Nothing has run then.
+    """
+    for arm in spec.policies.values():
+        for player in arm.players.values():
+            build_policy(player, spec.baseline).ready()
+    started = datetime.now(UTC)
+    target = folder(spec, root)
+    cells = target / "cells"
+    cells.mkdir(parents=True, exist_ok=True)
+    write_atomically(target / "spec.yaml", yaml.safe_dump(_plain_spec(spec), sort_keys=False, allow_unicode=True, width=100))
+    waiting = [cell for cell in spec.cells() if not (cells / f"{cell_name(cell)}.json").exists()]
+    if progress:
+        for cell in set(spec.cells()) - set(waiting):
+            progress(cell_name(cell), 1.0)
+    if waiting:
+        _run_cells(spec, waiting, cells, workers or os.cpu_count() or 1, progress)
+    _gather(spec, target, cells, started, command)
+    return target
+
+
+def _cost(spec: Spec, cell: tuple[str, str, str]) -> int:
+    """Order of starting: models first, then learners, so that the long cells do not come last."""
+    players = spec.policies[cell[0]].players.values()
+    return -2 if any(p.policy == "llm" for p in players) else -1 if any(p.learning for p in players) else 0
+
+
+def _run_cells(
+    spec: Spec, waiting: list[tuple[str, str, str]], cells: Path, workers: int, progress: Progress | None
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    # inherited by the workers: one thread each, or they get in each other's way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    with context.Manager() as manager:
+        reports = manager.Queue()
+        pool = concurrent.futures.ProcessPoolExecutor(
+            min(workers, len(waiting)), mp_context=context, initializer=_enter, initargs=(reports,)
+        )
+        try:
+            jobs = {
+                pool.submit(_work, spec.model_dump_json(), cell, str(cells / f"{cell_name(cell)}.json"))
+                for cell in sorted(waiting, key=lambda cell: _cost(spec, cell))
+            }
+            while jobs:
+                done, jobs = concurrent.futures.wait(jobs, timeout=0.3, return_when="FIRST_COMPLETED")
+                for job in done:
+                    name = job.result()
+                    if progress:
+                        progress(name, 1.0)
+                while progress:
+                    try:
+                        progress(*reports.get_nowait())
+                    except queue.Empty:
+                        break
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _plain_spec(spec: Spec) -> dict[str, Any]:
+    """Return the spec as the report wants it: names of levels, institutions and policies in order, and the whole."""
+    whole = spec.model_dump()
+    return {
+        "name": spec.name,
+        "title": spec.title,
+        "question": spec.question,
+        "design": spec.design,
+        "game": spec.build(next(iter(spec.uncertainty)), spec.baseline).name,
+        "measures": spec.measures,
+        "headline": spec.headline,
+        "baseline": spec.baseline,
+        "institutions": list(spec.institutions),
+        "uncertainty": list(spec.uncertainty),
+        "policies": list(spec.policies),
+        "spec": whole,
+    }
+
+
+def _gather(spec: Spec, target: Path, cells: Path, started: datetime, command: str) -> None:
+    """Write the long table, curves, episodes and provenance from the finished cells."""
+    episodes, curves, rows, seconds = [], [], [], 0.0
+    for cell in spec.cells():
+        policy, uncertainty, institution = cell
+        result = json.loads((cells / f"{cell_name(cell)}.json").read_text(encoding="utf-8"))
+        seconds += result["seconds"]
+        place = [institution, uncertainty, policy]
+        for measure, values in result["measures"].items():
+            rows += [[*place, world, measure, repr(value)] for world, value in enumerate(values)]
+        step = max(1, len(result["curve"]) // 200)
+        for begin in range(0, len(result["curve"]), step):
+            part = result["curve"][begin : begin + step]
+            curves.append([*place, begin + len(part), repr(sum(part) / len(part))])
+        names = {"institution": institution, "uncertainty": uncertainty, "policy": policy}
+        episodes.append({**names, "text": result["episode"]})
+    _write_csv(target / "rows.csv", ["institution", "uncertainty", "policy", "world", "measure", "value"], rows)
+    if curves:
+        _write_csv(target / "curves.csv", ["institution", "uncertainty", "policy", "episode", "value"], curves)
+    write_atomically(target / "episodes.json", json.dumps(episodes, indent=1))
+    write_atomically(target / "meta.json", json.dumps(_provenance(spec, started, seconds, command), indent=1))
+
+
+def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
+
+
+def _provenance(spec: Spec, started: datetime, seconds: float, command: str) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    measures = dict(ALIGNMENT)
+    for level in spec.uncertainty:
+        for institution in spec.institutions:
+            for m in spec.build(level, institution).reports:
+                about = {"means": m.means, "formula": m.formula, "unit": m.unit, "source": m.source, "better": m.better}
+                measures[m.name] = about
+    return {
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        "version": version("societas"),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "numpy": version("numpy"),
+        "torch": version("torch"),
+        "seed": spec.seed,
+        "command": command,
+        "spec_sha256": spec.sha256,
+        "measures": measures,
+    }
