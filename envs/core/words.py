@@ -88,15 +88,15 @@ def example(field: Field) -> str:
 
 def prompt(game: Game, role: Role, index: int, seen: dict[str, Array], stage: int) -> str:
     """Return what one player sees and is asked, in words; ``seen`` {field: (*components)} is that player's own."""
-    lines = [f"You are {role.player(index)}. You see:"]
-    lines += [f"- {field.name}: {told(field, seen[field.name])}" for field in role.sees]
     asked = role.deciding(game.stages[stage].name, index)
+    # what tells players apart comes last, so that a language model reads what they share only once
+    sight = ["You see:", *(f"- {field.name}: {told(field, seen[field.name])}" for field in role.sees)]
+    who = f"You are {role.player(index)}."
     if not asked:
-        return "\n".join([*lines, "It is not your turn: you decide nothing now."])
-    lines.append("Decide now: " + "; ".join(f"{field.name} - {field.means}" for field in asked) + ".")
+        return "\n".join(["It is not your turn: you decide nothing now.", *sight, who])
+    task = "Decide now: " + "; ".join(f"{field.name} - {field.means}" for field in asked) + "."
     form = "{" + ", ".join(f'"{field.name}": {example(field)}' for field in asked) + "}"
-    lines.append(f"Answer with JSON only, of the form {form}")
-    return "\n".join(lines)
+    return "\n".join([task, f"Answer with JSON only, of the form {form}", *sight, who])
 
 
 def _space_schema(field: Field) -> dict[str, Any]:

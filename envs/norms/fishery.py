@@ -87,8 +87,8 @@ class Fishery(Game):
         sees = (
             Field("stock", tonnes, "fish in the lake now", "tonnes"),
             Field("month", Integer(1, self.months), "this month's number"),
-            Field("caught", tonnes, "your own catch last month", "tonnes", verifiable=True),
             Field("catches", tonnes, "everyone's catch last month", "tonnes", each=names, verifiable=True),
+            Field("caught", tonnes, "your own catch last month", "tonnes", verifiable=True),
             Field("total", Real(0, self.capacity * self.months), "your own catch so far", "tonnes"),
         )
         acts = (Field("harvest", tonnes, "how much you want to catch this month", "tonnes"),)

@@ -1,0 +1,302 @@
+"""Exact scoring of options by a causal language model, everything that is shared computed once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A prompt: the system's text, the user's, and the beginning of the assistant's answer."""
+
+    system: str
+    user: str
+    answer: str = ""
+
+
+class _Trie:
+    """Token sequences as a tree: each node is a token after its parent; node 0 is the empty sequence."""
+
+    def __init__(self) -> None:
+        self.children: list[dict[int, int]] = [{}]
+        self.parent, self.token, self.depth = [-1], [-1], [0]
+
+    def add(self, tokens: Sequence[int], start: int = 0) -> list[int]:
+        """Add a sequence below a node; return the nodes along it."""
+        node, path = start, []
+        for token in tokens:
+            if token not in self.children[node]:
+                self.children[node][token] = len(self.token)
+                self.children.append({})
+                self.parent.append(node)
+                self.token.append(token)
+                self.depth.append(self.depth[node] + 1)
+            node = self.children[node][token]
+            path.append(node)
+        return path
+
+
+class Scorer:
+    """Log-probabilities of options under a causal language model.
+
+    All prompts and options of a call form one tree of tokens. The model runs over each of its nodes once, with an
+    attention mask that lets a node see its ancestors only; so a prefix that prompts share (the rules), and the digits that
+    numbers share, cost nothing twice. The keys and values of the prefix common to all prompts of a call are kept between
+    calls.
+
+    Parameters
+    ----------
+    model, tokenizer
+        From transformers. The model must take four-dimensional attention masks, as Llama, Qwen, Mistral and their like do;
+        this is checked once, and a model that does not is run plainly, one option at a time.
+    device
+        Where to run; None takes cuda if there is one.
+    chunk
+        Most tokens a forward pass takes.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, device: str | None = None, chunk: int = 1024) -> None:
+        import torch
+
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.to(self.device).eval()
+        self.tokenizer = tokenizer
+        self.chunk = chunk
+        self.plain: bool | None = None
+        self._prefixes: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+
+    @classmethod
+    def load(cls, name_or_path: str | Path, *, device: str | None = None, dtype: Any = None, chunk: int = 1024) -> Self:
+        """Load a model from a folder or a hub; bfloat16 on cuda and float32 on cpu, unless a dtype is given."""
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = dtype or (torch.bfloat16 if place.startswith("cuda") else torch.float32)
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+            model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype, attn_implementation="sdpa")
+        return cls(model, tokenizer, device=place, chunk=chunk)
+
+    def tokens(self, chat: Chat) -> list[int]:
+        """Return the tokens of a prompt: the tokenizer's chat template if it has one, else plain text, then the answer."""
+        turns = [{"role": "system", "content": chat.system}, {"role": "user", "content": chat.user}]
+        if not chat.system:
+            turns = turns[1:]
+        if getattr(self.tokenizer, "chat_template", None):
+            from jinja2 import TemplateError
+
+            try:
+                text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            except TemplateError:  # no system role
+                joined = [{"role": "user", "content": f"{chat.system}\n\n{chat.user}".strip()}]
+                text = self.tokenizer.apply_chat_template(joined, tokenize=False, add_generation_prompt=True)
+        else:
+            text = f"{chat.system}\n\n{chat.user}\n\n".lstrip()
+        return list(self.tokenizer.encode(text + chat.answer, add_special_tokens=False))
+
+    def score(self, chats: Sequence[Chat], options: Sequence[Sequence[str]]) -> list[NDArray[np.float64]]:
+        """Return the natural log-probability of each option as the continuation of its chat.
+
+        Options are tokenised on their own, not together with the prompt. They must include what ends them ("10}" and
+        "1}"), so that none begins with another.
+
+        Parameters
+        ----------
+        chats
+            The prompts.
+        options
+            For each chat, its options.
+
+        Returns
+        -------
+        list
+            For each chat, an array (options,).
+
+        Raises
+        ------
+        ValueError
+            If an option is empty, or the tokens of one begin with those of another.
+        """
+        if len(chats) != len(options):
+            raise ValueError(f"options: one list for each of the {len(chats)} chats, got {len(options)}")
+        prompts: dict[Chat, list[int]] = {chat: self.tokens(chat) for chat in dict.fromkeys(chats)}
+        ends: dict[str, list[int]] = {}
+        for option in dict.fromkeys(option for some in options for option in some):
+            ends[option] = list(self.tokenizer.encode(option, add_special_tokens=False))
+        jobs = list(dict.fromkeys(zip(chats, map(tuple, options), strict=True)))
+        for some in dict.fromkeys(job[1] for job in jobs):
+            _prefix_free(some, ends)
+        if self.plain is None:
+            chat, some = jobs[0]
+            tree, plain = self._tree([prompts[chat]], [[ends[o] for o in some[:2]]]), self._plainly(
+                prompts[chat], [ends[o] for o in some[:2]]
+            )
+            half = getattr(self.model, "dtype", None) is not None and "16" in str(self.model.dtype)
+            self.plain = bool(np.abs(tree[0] - plain).max() > (0.5 if half else 1e-3))
+        if self.plain:
+            found = [self._plainly(prompts[chat], [ends[o] for o in some]) for chat, some in jobs]
+        else:
+            found = self._tree([prompts[chat] for chat, _ in jobs], [[ends[o] for o in some] for _, some in jobs])
+        scores = dict(zip(jobs, found, strict=True))
+        return [scores[chat, tuple(some)] for chat, some in zip(chats, options, strict=True)]
+
+    def _tree(self, prompts: list[list[int]], ends: list[list[list[int]]]) -> list[NDArray[np.float64]]:
+        """Score by trees of at most ``chunk`` tokens over the prefix that all prompts share."""
+        shared = _common([prompt[:-1] for prompt in prompts])
+        results: list[NDArray[np.float64]] = []
+        group: list[int] = []
+        size = 0
+        for i, (prompt, some) in enumerate(zip(prompts, ends, strict=True)):
+            cost = len(prompt) - shared + sum(len(end) - 1 for end in some)
+            if group and size + cost > self.chunk:
+                results += self._forward(prompts[0][:shared], shared, [(prompts[j], ends[j]) for j in group])
+                group, size = [], 0
+            group.append(i)
+            size += cost
+        return results + self._forward(prompts[0][:shared], shared, [(prompts[j], ends[j]) for j in group])
+
+    def _forward(
+        self, prefix: list[int], shared: int, jobs: list[tuple[list[int], list[list[int]]]]
+    ) -> list[NDArray[np.float64]]:
+        import torch
+
+        trie = _Trie()
+        wanted: list[list[list[tuple[int, int]]]] = []  # job, option: (node, next token)
+        inner: set[int] = set()
+        for prompt, ends in jobs:
+            last = trie.add(prompt[shared:])[-1]
+            paths = [[last, *trie.add(end[:-1], last)] for end in ends]
+            wanted.append([list(zip(path, end, strict=True)) for path, end in zip(paths, ends, strict=True)])
+            inner.update(node for path in paths for node in path)
+        count = len(trie.token) - 1  # node 0 is the end of the prefix; a node's parent comes before it
+        sees = np.zeros((count + 1, count + 1), dtype=bool)
+        for node in range(1, count + 1):
+            sees[node] = sees[trie.parent[node]]
+            sees[node, node] = True
+        keep = sorted(inner)
+        row = {node: i for i, node in enumerate(keep)}
+        with torch.inference_mode():
+            cache = self._prefix(prefix)
+            allowed = torch.ones((count, shared + count), dtype=torch.bool)
+            allowed[:, shared:] = torch.from_numpy(sees[1:, 1:])
+            mask = torch.zeros((1, 1, count, shared + count), dtype=self.model.dtype)
+            mask.masked_fill_(~allowed, torch.finfo(self.model.dtype).min)
+            out = self.model(
+                input_ids=torch.tensor([trie.token[1:]], device=self.device),
+                attention_mask=mask.to(self.device),
+                position_ids=torch.tensor([[shared + d - 1 for d in trie.depth[1:]]], device=self.device),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=torch.tensor([node - 1 for node in keep], device=self.device),
+            )
+            logs = torch.log_softmax(out.logits[0].float(), dim=-1)
+            flat = [(row[node], token) for job in wanted for path in job for node, token in path]
+            places = torch.tensor(flat, device=self.device)
+            values = logs[places[:, 0], places[:, 1]].double().cpu().numpy()
+            if cache is not None:
+                cache.crop(-count)
+        scores, at = [], 0
+        for job in wanted:
+            sums = []
+            for path in job:
+                sums.append(values[at : at + len(path)].sum())
+                at += len(path)
+            scores.append(np.array(sums))
+        return scores
+
+    def _prefix(self, prefix: list[int]) -> Any:
+        """Return keys and values of a prefix, computed or kept from before; None for an empty one."""
+        import torch
+        from transformers import DynamicCache
+
+        if not prefix:
+            return DynamicCache()
+        name = tuple(prefix)
+        if name not in self._prefixes:
+            cache = DynamicCache()
+            self.model(
+                input_ids=torch.tensor([prefix], device=self.device), past_key_values=cache, use_cache=True, logits_to_keep=1
+            )
+            self._prefixes[name] = cache
+            while len(self._prefixes) > 4:
+                self._prefixes.popitem(last=False)
+        self._prefixes.move_to_end(name)
+        return self._prefixes[name]
+
+    def _plainly(self, prompt: list[int], ends: list[list[int]]) -> NDArray[np.float64]:
+        """Score one option after the other, each by a forward pass over the whole text."""
+        import torch
+
+        scores = []
+        with torch.inference_mode():
+            for end in ends:
+                logits = self.model(input_ids=torch.tensor([prompt + end], device=self.device)).logits[0].float()
+                logs = torch.log_softmax(logits[len(prompt) - 1 : -1], dim=-1)
+                scores.append(float(logs[torch.arange(len(end)), torch.tensor(end)].double().sum()))
+        return np.array(scores)
+
+    def generate(self, chats: Sequence[Chat], max_new_tokens: int = 64) -> list[str]:
+        """Continue each chat greedily as free text."""
+        import torch
+
+        texts = []
+        with torch.inference_mode(), quiet():
+            for chat in chats:
+                prompt = torch.tensor([self.tokens(chat)], device=self.device)
+                out = self.model.generate(
+                    prompt,
+                    attention_mask=torch.ones_like(prompt),
+                    max_new_tokens=max_new_tokens,
+                    do_sample=False,
+                    pad_token_id=self.tokenizer.eos_token_id,
+                )
+                texts.append(str(self.tokenizer.decode(out[0, prompt.shape[1] :], skip_special_tokens=True)))
+        return texts
+
+
+def _common(prompts: list[list[int]]) -> int:
+    """Return the length of the longest prefix that all share."""
+    first, last = min(prompts), max(prompts)
+    same = 0
+    for a, b in zip(first, last, strict=False):
+        if a != b:
+            break
+        same += 1
+    return same
+
+
+def _prefix_free(options: Sequence[str], ends: dict[str, list[int]]) -> None:
+    ordered = sorted(options, key=lambda option: ends[option])
+    for option in ordered:
+        if not ends[option]:
+            raise ValueError(f"options: an option must have at least one token, got {option!r}")
+    for one, other in zip(ordered, ordered[1:], strict=False):
+        if ends[other][: len(ends[one])] == ends[one]:
+            raise ValueError(f"options: {other!r} begins with the tokens of {one!r}; let each include what ends it")
+
+
+class quiet:  # noqa: N801  (used like contextlib's)
+    """Keep transformers from drawing bars and notes."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging
+
+        self.level = logging.get_verbosity()
+        self.bars = logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        from transformers.utils import logging
+
+        logging.set_verbosity(self.level)
+        if self.bars:
+            logging.enable_progress_bar()
