@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -77,8 +78,18 @@ def full(like: Array, shape: tuple[int, ...], value: float, *, integer: bool = F
 
 
 def constant(like: Array, values: Any) -> Array:
-    """Return a table of numbers as an array of the same library and on the same device as ``like``."""
-    return namespace(like).asarray(values, device=like.device)
+    """Return a table of numbers as an array of the same library and on the same device as ``like``.
+
+    Nested tuples are turned into an array once a device.
+    """
+    if isinstance(values, tuple):
+        return _table(values, namespace(like), like.device)
+    return namespace(like).asarray(np.asarray(values), device=like.device)
+
+
+@functools.lru_cache(maxsize=256)
+def _table(values: tuple[Any, ...], xp: Any, device: Any) -> Array:
+    return xp.asarray(np.asarray(values), device=device)
 
 
 def absent(mask: Array) -> bool:

@@ -63,7 +63,8 @@ def _line(field: Field) -> str:
 def rules(game: Game, role: Role) -> str:
     """Return the rules of a game as told to one role."""
     others = [f"{other.count} {other.name}{'s' if other.count > 1 else ''}" for other in game.roles]
-    lines = [game.about.strip(), "", f"Players: {', '.join(others)}. You are a {role.name}: {role.means}"]
+    place = f"the {role.name}" if role.count == 1 else f"one of the {role.name}s"
+    lines = [game.about.strip(), "", f"Players: {', '.join(others)}. You are {place}: {role.means}."]
     if len(game.stages) > 1:
         lines += ["", "Each round goes through these stages:"]
         lines += [f"- {stage.name}: {stage.means}" for stage in game.stages]

@@ -180,7 +180,7 @@ class Fishery(Game):
 
     def benchmarks(self) -> Benchmarks:
         """Return the owner's optimum and the equilibrium in which everyone takes all."""
-        table = [[catch for _, catch in row] for row in self._plan]
+        table = tuple(tuple(catch for _, catch in row) for row in self._plan)
 
         def restrained(seen: Seen) -> Acts:
             xp = namespace(seen["stock"])

@@ -33,7 +33,6 @@ from .envs.core import (
     play,
 )
 from .envs.core import registry as _registry
-from .envs.core.registry import register
 from .envs.views.register import register_everywhere as _register_everywhere
 
 try:
@@ -58,6 +57,12 @@ def policy(name: str, **parameters: Any) -> Policy:
     """Return a registered policy, for example ``policy("random")``."""
     found: Policy = _registry.create("policies", name, **parameters)
     return found
+
+
+def register(kind: str, name: str, target: str | type) -> None:
+    """Register a game, mechanism or policy of your own, a class or "module:Class"; a game also gets its environment ids."""
+    _registry.register(kind, name, target)
+    _register_everywhere()
 
 
 def list(kind: str = "games") -> builtins.list[str]:

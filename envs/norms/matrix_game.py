@@ -1,0 +1,214 @@
+"""Games in normal form, once or repeated: the prisoner's dilemma and its relatives."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from ..core import measures, solve, validate
+from ..core.arrays import Array, constant, full, namespace, to_float, to_int
+from ..core.fields import Choice, Field, Integer, Role
+from ..core.game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, spread
+
+Nested = tuple[Any, ...]
+
+
+class MatrixState(NamedTuple):
+    """Rounds played (*batch); per player (*batch, players): last action, total payoff, times the first action was taken."""
+
+    played: Array
+    last: Array
+    total: Array
+    first: Array
+
+
+def _dilemma(R: float, S: float, T: float, P: float) -> Nested:  # noqa: N803  (the payoffs' textbook names)
+    return (((R, S), (T, P)), ((R, T), (S, P)))
+
+
+@dataclass(frozen=True)
+class MatrixGame(Game):
+    """A game of simultaneous moves given by its payoffs, repeated a known number of times.
+
+    The default is the prisoner's dilemma with (R, S, T, P) = (3, 0, 5, 1) (Axelrod 1984). ``stag_hunt``, ``chicken`` and
+    ``matching_pennies`` make the others.
+
+    Parameters
+    ----------
+    payoffs
+        Nested numbers of shape (players, actions of player 0, actions of player 1, ...).
+    actions
+        Names of the actions, the same for every player.
+    repetitions
+        Rounds of an episode; all know when it ends.
+    """
+
+    payoffs: Nested = _dilemma(3, 0, 5, 1)
+    actions: tuple[str, ...] = ("cooperate", "defect")
+    repetitions: int = 1
+
+    reports = (
+        Measure("payoff", "mean payoff a player and round", "sum_it pi_it / (n T)"),
+        Measure("first_action", "share of moves that were the first action", "#{(i, t): a_it = first} / (n T)"),
+        Measure("equality", "how evenly payoffs were spread (0 where they do not sum to more than 0)", "1 - Gini"),
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse payoffs whose shape does not fit the actions."""
+        validate.whole("repetitions", self.repetitions, 1, 1_000_000)
+        try:
+            table = np.asarray(self.payoffs, dtype=float)
+        except ValueError as error:
+            raise ValueError(f"payoffs: a table of numbers without holes, got {self.payoffs!r}") from error
+        wanted = (table.shape[0], *(len(self.actions),) * table.shape[0])
+        if table.shape[0] < 2 or table.shape != wanted or not np.isfinite(table).all():
+            raise ValueError(f"payoffs: finite, of shape (players, {len(self.actions)}, ...), got shape {table.shape}")
+
+    @classmethod
+    def prisoners_dilemma(cls, R: float = 3, S: float = 0, T: float = 5, P: float = 1, rounds: int = 1) -> Self:  # noqa: N803
+        """Return the prisoner's dilemma: T > R > P > S."""
+        if not T > R > P > S:
+            raise ValueError(f"payoffs: a prisoner's dilemma has T > R > P > S, got R={R}, S={S}, T={T}, P={P}")
+        return cls(_dilemma(R, S, T, P), repetitions=rounds)
+
+    @classmethod
+    def stag_hunt(cls, stag: float = 4, hare: float = 3, rounds: int = 1) -> Self:
+        """Return the stag hunt (Rousseau 1755): hunting the stag pays only together."""
+        return cls(_dilemma(stag, 0, hare, hare), ("stag", "hare"), rounds)
+
+    @classmethod
+    def chicken(cls, prize: float = 5, crash: float = -10, rounds: int = 1) -> Self:
+        """Return chicken, or hawk and dove: two who hold their course crash."""
+        return cls(_dilemma(0, -prize, prize, crash), ("swerve", "straight"), rounds)
+
+    @classmethod
+    def matching_pennies(cls, rounds: int = 1) -> Self:
+        """Return matching pennies: player 0 wins if the coins match."""
+        return cls((((1, -1), (-1, 1)), ((-1, 1), (1, -1))), ("heads", "tails"), rounds)
+
+    @functools.cached_property
+    def table(self) -> np.ndarray[Any, Any]:
+        """Payoffs as an array (players, actions, ...)."""
+        return np.asarray(self.payoffs, dtype=float)
+
+    @functools.cached_property
+    def _cells(self) -> Nested:
+        """Payoffs of all players, cell by cell."""
+        return tuple(map(tuple, self.table.reshape(self.n, -1).T.tolist()))
+
+    @property
+    def n(self) -> int:
+        """Number of players."""
+        return int(self.table.shape[0])
+
+    @property
+    def about(self) -> str:
+        """The rules in words, with the whole table."""
+        names = ", ".join(f"player_{i}" for i in range(self.n))
+        lines = [f"In each of {self.repetitions} rounds {names} choose at once among {', '.join(self.actions)}. Payoffs, in that order:"]
+        for cell in np.ndindex(self.table.shape[1:]):
+            chosen = ", ".join(self.actions[a] for a in cell)
+            paid = ", ".join(f"{self.table[i][cell]:g}" for i in range(self.n))
+            lines.append(f"- {chosen}: {paid}")
+        return "\n".join(lines)
+
+    @functools.cached_property
+    def roles(self) -> tuple[Role, ...]:
+        """One role: the players."""
+        seen = Choice((*self.actions, "none"))
+        names = tuple(f"player_{i}" for i in range(self.n))
+        sees = (
+            Field("round", Integer(1, self.repetitions), "this round's number"),
+            Field("actions", seen, "what each chose last round", each=names, verifiable=True),
+            Field("own", seen, "what you chose last round", verifiable=True),
+        )
+        acts = (Field("action", Choice(self.actions), "what you choose"),)
+        return (Role("player", self.n, sees, acts, "you want a high payoff for yourself"),)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds."""
+        return self.repetitions
+
+    def start(self, u: Array) -> MatrixState:
+        """Return the state before the first round."""
+        batch = tuple(u.shape[:-1])
+        shape = (*batch, self.n)
+        none = full(u, shape, len(self.actions), integer=True)
+        return MatrixState(full(u, batch, 0, integer=True), none, full(u, shape, 0.0), full(u, shape, 0.0))
+
+    def view(self, state: MatrixState) -> dict[str, Seen]:
+        """Show the round and the last actions."""
+        xp, n = namespace(state.last), self.n
+        number = xp.clip(state.played + 1, 1, self.repetitions)
+        all_ = xp.broadcast_to(state.last[..., None, :], (*state.last.shape[:-1], n, n))
+        return {"player": {"round": spread(number, n), "actions": all_, "own": state.last}}
+
+    def step(self, state: MatrixState, acts: Mapping[str, Acts], u: Array) -> Outcome:
+        """Look the payoffs up."""
+        xp = namespace(state.last)
+        action = to_int(acts["player"]["action"])
+        size = len(self.actions)
+        cell = action[..., 0]
+        for i in range(1, self.n):
+            cell = cell * size + action[..., i]
+        pay = constant(state.total, self._cells)[cell]
+        played = state.played + 1
+        first = state.first + to_float(action == 0)
+        after = MatrixState(played, action, state.total + pay, first)
+        return Outcome(after, {"player": pay}, played >= self.repetitions, xp.sum(pay, axis=-1))
+
+    def round(self, state: MatrixState) -> Array:
+        """Return the rounds played."""
+        return state.played
+
+    def measures(self, state: MatrixState) -> dict[str, Array]:
+        """Return payoff, share of the first action, and equality."""
+        xp = namespace(state.total)
+        played = xp.clip(to_float(state.played), 1.0, None)
+        sums = xp.sum(state.total, axis=-1)
+        even = measures.equality(state.total)
+        return {
+            "payoff": xp.mean(state.total, axis=-1) / played,
+            "first_action": xp.mean(state.first, axis=-1) / played,
+            "equality": xp.where(sums > 0, xp.clip(even, 0.0, 1.0), sums * 0.0),
+        }
+
+    def benchmarks(self) -> Benchmarks:
+        """Return the best cell, and the equilibrium of the stage game with the lowest welfare, played every round."""
+        welfare = self.table.sum(axis=0)
+        best = tuple(int(i) for i in np.unravel_index(int(welfare.argmax()), welfare.shape))
+        pure = solve.pure_nash(self.table)
+        if pure:
+            worst = min(pure, key=lambda cell: float(welfare[cell]))
+            level = Level(
+                self.repetitions * float(welfare[worst]),
+                "equilibrium in pure actions of each round with the lowest welfare, by enumeration (regret 0)",
+                {"player": self._always(worst)},
+            )
+        else:
+            if self.n != 2:
+                raise ValueError("benchmarks: no equilibrium in pure actions, and mixed ones are found for 2 players only")
+            x, y = min(solve.mixed_nash(self.table), key=lambda mix: float(mix[0] @ welfare @ mix[1]))
+            level = Level(self.repetitions * float(x @ welfare @ y), "mixed equilibrium of each round, by support enumeration")
+        return Benchmarks(
+            first_best=Level(
+                self.repetitions * float(welfare[best]), "the cell with the highest sum of payoffs", {"player": self._always(best)}
+            ),
+            equilibrium=level,
+        )
+
+    def _always(self, cell: tuple[int, ...]) -> Any:
+        def play(seen: Seen) -> Acts:
+            own = seen["own"] * 0
+            count = own.shape[-1]
+            if count != len(cell) and len(set(cell)) > 1:
+                raise ValueError("play: an equilibrium in which players differ is played for all seats at once")
+            return {"action": own + constant(own, cell[:count])}
+
+        return play
+

@@ -1,0 +1,124 @@
+"""From fields to Gymnasium spaces and flat arrays, both ways, for whole batches on any backend."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from ..core.arrays import Array, namespace, to_float, to_int
+from ..core.fields import Choice, Role, components
+from ..core.game import Acts, Seen
+from ..core.words import ActError, complain
+
+
+class Flat:
+    """The flat face of a role: observation vectors and action arrays.
+
+    Observations are float32 vectors: one number a component for numeric fields, in their own unit, and a one-hot code for choices.
+    Actions are ``Discrete`` if a single discrete number is decided, ``MultiDiscrete`` if all are discrete, else a ``Box`` (in
+    which discrete components are real numbers that are rounded).
+    """
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+        self.names: list[str] = []
+        low: list[float] = []
+        high: list[float] = []
+        for field in role.sees:
+            for label, _ in components(field):
+                if isinstance(field.space, Choice):
+                    self.names += [f"{label}={option}" for option in field.space.options]
+                    low += [0.0] * len(field.space.options)
+                    high += [1.0] * len(field.space.options)
+                else:
+                    self.names.append(label)
+                    low.append(field.space.low)
+                    high.append(field.space.high)
+        self.low, self.high = np.array(low, dtype=np.float32), np.array(high, dtype=np.float32)
+        self.parts = [(field, position) for field in role.acts for _, position in components(field)]
+        self.discrete = all(field.discrete for field in role.acts)
+        self.single = len(self.parts) == 1 and self.discrete and not role.acts[0].each
+        bounds = [(field.space.low, field.space.high) for field, _ in self.parts]
+        if not self.discrete and any(math.isinf(bound) for pair in bounds for bound in pair):
+            loose = next(f.name for f in role.acts if math.isinf(f.space.low) or math.isinf(f.space.high))
+            raise ValueError(f"field {loose!r} of {role.name}: an action needs finite bounds; give its Real a low and a high")
+        self._bounds = bounds
+
+    def observation_space(self) -> spaces.Box:
+        """Return a new space of observations."""
+        return spaces.Box(self.low, self.high, dtype=np.float32)
+
+    def action_space(self) -> spaces.Discrete[Any] | spaces.MultiDiscrete[Any] | spaces.Box:
+        """Return a new space of actions; spaces are not shared, since each carries its own generator."""
+        sizes = [int(high - low) + 1 for low, high in self._bounds] if self.discrete else []
+        if self.single:
+            return spaces.Discrete(sizes[0])
+        if self.discrete:
+            return spaces.MultiDiscrete(sizes)
+        low, high = zip(*self._bounds, strict=True)
+        return spaces.Box(np.array(low, dtype=np.float32), np.array(high, dtype=np.float32), dtype=np.float32)
+
+    def flatten(self, seen: Seen) -> Array:
+        """Return observations (*batch, count, dim), float32."""
+        first = seen[self.role.sees[0].name]
+        xp = namespace(first)
+        parts = []
+        for field in self.role.sees:
+            values = seen[field.name]
+            if isinstance(field.space, Choice):
+                codes = xp.arange(len(field.space.options), device=values.device)
+                values = values[..., None] == codes
+                if field.each:
+                    values = values.reshape((*values.shape[:-2], values.shape[-2] * values.shape[-1]))
+            elif not field.each:
+                values = values[..., None]
+            parts.append(values.astype(np.float32) if xp is np else xp.astype(values, xp.float32))
+        return xp.concat(parts, axis=-1)
+
+    def acts(self, actions: Array) -> Acts:
+        """Return acts {field: (*batch, count, *components)} of actions (*batch, count[, components])."""
+        xp = namespace(actions)
+        if self.single:
+            field = self.role.acts[0]
+            return {field.name: to_int(actions) + int(field.space.low)}
+        acts: Acts = {}
+        begin = 0
+        for field in self.role.acts:
+            size = math.prod(field.shape)
+            part = actions[..., begin : begin + size] if field.each else actions[..., begin]
+            if self.discrete:
+                part = to_int(part) + int(field.space.low)
+            else:
+                part = to_int(xp.round(part)) if field.discrete else to_float(part)
+            acts[field.name] = part
+            begin += size
+        return acts
+
+    def read(self, action: Any) -> np.ndarray[Any, Any]:
+        """Return one player's action as an array; raise ActError naming field, value and range if it is none.
+
+        Box bounds are float32, so values are let in up to their rounding and brought into the field's space.
+        """
+        try:
+            array = np.asarray(action, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ActError(str(complain(self.parts[0][0], action))) from None
+        shape = () if self.single else (len(self.parts),)
+        if array.shape != shape:
+            names = ", ".join(label for field in self.role.acts for label, _ in components(field))
+            raise ActError(f"action: an array of shape {shape} ({names}), got shape {array.shape}")
+        out = np.atleast_1d(array).copy()
+        for i, (field, _) in enumerate(self.parts):
+            low, high = self._bounds[i]
+            value = out[i] + (low if self.discrete else 0.0)
+            slack = 0.0 if self.discrete else 1e-6 * max(1.0, abs(low), abs(high))
+            whole = not self.discrete or value == np.floor(value)
+            if not (low - slack <= value <= high + slack and whole):
+                raise ActError(str(complain(field, float(value) if math.isfinite(value) else str(value))))
+            if not self.discrete:
+                out[i] = min(max(out[i], low), high)
+        return out.reshape(shape)
+

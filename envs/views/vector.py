@@ -1,0 +1,118 @@
+"""Gymnasium's vector interface, native: one batch of worlds, no process pool."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from ..core.game import Game
+from .seat import Others, Seat, find_game
+
+
+class RoleVectorEnv(VectorEnv[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]):
+    """A batch of games, each from one player's seat; the vector form of ``RoleEnv``.
+
+    Sub-environment ``i`` under ``reset(seed=s)`` is world ``i`` of seed ``s``.
+
+    Parameters
+    ----------
+    game, role, index, others, parameters
+        As for ``RoleEnv``.
+    num_envs
+        Number of worlds.
+    autoreset_mode
+        When a world that has ended begins its next episode: at the next step, in the same step, or when told to by
+        ``reset(options={"reset_mask": mask})``.
+    """
+
+    def __init__(
+        self,
+        game: Game | str,
+        num_envs: int = 1,
+        role: str | None = None,
+        index: int = 0,
+        others: Others = "random",
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        **parameters: Any,
+    ) -> None:
+        self.num_envs = num_envs
+        self.seat = Seat(find_game(game, parameters), role, index, others, num_envs)
+        self.single_observation_space = self.seat.flat.observation_space()
+        self.single_action_space = self.seat.flat.action_space()
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": ["ansi"]}
+        self.render_mode = render_mode
+        self._ended = np.zeros(num_envs, dtype=bool)
+        self._begun = False
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+        """Start all worlds, or those of ``options["reset_mask"]``."""
+        if isinstance(seed, list):
+            raise TypeError("seed: one number for the whole batch (world i of it is reproducible alone), got a list")
+        mask = (options or {}).get("reset_mask")
+        if mask is not None:
+            mask = np.asarray(mask)
+            if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
+                raise ValueError(f"reset_mask: {self.num_envs} booleans, at least one True, got {mask!r}")
+            if seed is not None:
+                raise ValueError("seed: with a reset_mask the worlds go on with their next episode; leave the seed out")
+            self.seat.restart(mask)
+            self._ended = self._ended & ~mask
+        else:
+            if seed is None and not self._begun:
+                seed = int(self.np_random.integers(2**31))
+            self._begun = True
+            self.seat.reset(seed)
+            self._ended = np.zeros(self.num_envs, dtype=bool)
+        return self.seat.observe(), {}
+
+    def step(self, actions: np.ndarray[Any, Any]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Act in all worlds."""
+        actions = self._checked(actions)
+        ended = self._ended
+        if self.autoreset_mode == AutoresetMode.DISABLED and ended.any():
+            raise RuntimeError(f"step: worlds {np.nonzero(ended)[0].tolist()} have ended; reset them with a reset_mask first")
+        reward, done, welfare = self.seat.step(actions, ended if ended.any() else None)
+        info: dict[str, Any] = {"welfare": welfare, "_welfare": np.ones(self.num_envs, dtype=bool)}
+        if done.any():
+            measures = self.seat.game.measures(self.seat.worlds.state)
+            info |= {"measures": measures, "_measures": done}
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and done.any():
+            final, objects = self.seat.observe(), np.full(self.num_envs, None, dtype=object)
+            for i in np.nonzero(done)[0]:
+                objects[i] = final[i]
+            last = {name: info.pop(name) for name in ("measures", "_measures")} | {"welfare": welfare, "_welfare": done}
+            info |= {"final_obs": objects, "_final_obs": done, "final_info": last, "_final_info": done}
+            self.seat.restart(done)
+        elif self.autoreset_mode == AutoresetMode.NEXT_STEP and ended.any():
+            self.seat.restart(ended)
+        self._ended = done if self.autoreset_mode != AutoresetMode.SAME_STEP else np.zeros(self.num_envs, dtype=bool)
+        return self.seat.observe(), reward, done, np.zeros(self.num_envs, dtype=bool), info
+
+    def _checked(self, actions: Any) -> np.ndarray[Any, Any]:
+        """Return the actions as an array; name the first that is none."""
+        array = np.asarray(actions)
+        space = self.action_space
+        if array.dtype.kind in "iufb" and array.shape == space.shape:
+            low = getattr(space, "low", 0)
+            high = space.nvec - 1 if hasattr(space, "nvec") else getattr(space, "high", None)
+            if high is not None and ((array >= low) & (array <= high)).all() and array.dtype.kind in "iuf":
+                if not self.seat.flat.discrete or array.dtype.kind in "iu":
+                    return array
+        rows = list(array) if array.shape[:1] == (self.num_envs,) else [None]
+        return np.stack([self.seat.flat.read(row) for row in rows])
+
+    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        """Return the prompts that the player would read."""
+        if self.render_mode != "ansi":
+            return None
+        state, seat = self.seat.worlds.state, self.seat
+        return tuple(seat.game.prompt(state, seat.role.name, seat.index, world=i) for i in range(self.num_envs))

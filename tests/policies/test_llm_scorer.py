@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from societas.policies.llm.models import locate
+from societas.policies.llm.scorer import Chat, Scorer
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+torch.set_num_threads(1)
+
+NUMBERS = [f"{n}}}" for n in range(101)]
+MIXED = ['fish"}', 'fight"}', '"}', "7}", "wait and see}"]
+
+
+def tiny(template: bool = True) -> Any:
+    """A tokenizer of single characters."""
+    from tokenizers import Regex, Tokenizer
+    from tokenizers.decoders import Fuse
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Split
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<unk>", "<end>"] + [chr(c) for c in range(32, 127)] + ["\n"]
+    core = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    core.pre_tokenizer = Split(Regex(r"[\s\S]"), "isolated")
+    core.decoder = Fuse()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", eos_token="<end>"
+    )
+    if template:
+        tokenizer.chat_template = (
+            "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}\n{% endfor %}"
+            "{% if add_generation_prompt %}[assistant]{% endif %}"
+        )
+    return tokenizer
+
+
+def llama() -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=99,
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=2,
+        initializer_range=0.3,  # far from uniform, so that mistakes show
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def make(template: bool = True, **settings: Any) -> Scorer:
+    return Scorer(llama(), tiny(template), device="cpu", **settings)
+
+
+@pytest.fixture
+def scorer() -> Scorer:
+    return make()
+
+
+def naive(scorer: Scorer, chat: Chat, options: list[str]) -> NDArray[np.float64]:
+    """One forward pass over the whole text for every option; nothing is taken from the scorer but the prompt."""
+    prompt, scores = scorer.tokens(chat), []
+    for option in options:
+        end = scorer.tokenizer.encode(option, add_special_tokens=False)
+        with torch.inference_mode():
+            logits = scorer.model(input_ids=torch.tensor([[*prompt, *end]])).logits[0].double()
+        logs = torch.log_softmax(logits, dim=-1)
+        scores.append(sum(float(logs[len(prompt) - 1 + k, token]) for k, token in enumerate(end)))
+    return np.array(scores)
+
+
+def chats(count: int) -> list[Chat]:
+    """Return chats that share their rules and differ in the length of the rest."""
+    return [Chat("Share the lake.", f"You are number {i}." + " Go on." * i, '{"take": ') for i in range(count)]
+
+
+def passes(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows by the number of tokens of every forward pass."""
+    sizes: list[int] = []
+    forward = scorer.model.forward
+
+    def counted(*args: Any, **named: Any) -> Any:
+        sizes.append(int(named["input_ids"].numel()))
+        return forward(*args, **named)
+
+    monkeypatch.setattr(scorer.model, "forward", counted)
+    return sizes
+
+
+@pytest.mark.parametrize("options", [NUMBERS, MIXED, ["9}"]])
+def test_the_tree_scores_as_one_pass_per_option_does(scorer: Scorer, options: list[str]) -> None:
+    some = chats(3)
+    found = scorer.score(some, [options] * 3)
+    assert scorer.plain is False
+    for chat, scores in zip(some, found, strict=True):
+        assert scores.dtype == np.float64 and scores.shape == (len(options),)
+        np.testing.assert_allclose(scores, naive(scorer, chat, options), rtol=0, atol=1e-4)
+
+
+def test_chats_may_have_different_options_and_nothing_in_common(scorer: Scorer) -> None:
+    some = [Chat("", "yes?"), Chat("Rules.", "no?", "{"), Chat("Rules.", "no?", "{")]
+    options = [NUMBERS[:12], MIXED, NUMBERS[90:]]
+    for chat, mine, scores in zip(some, options, scorer.score(some, options), strict=True):
+        np.testing.assert_allclose(scores, naive(scorer, chat, mine), rtol=0, atol=1e-4)
+
+
+def test_no_common_prefix_at_all() -> None:
+    scorer = make(template=False)
+    some = [Chat("a b", "c"), Chat("x", "y z")]
+    for chat, scores in zip(some, scorer.score(some, [MIXED] * 2), strict=True):
+        np.testing.assert_allclose(scores, naive(scorer, chat, MIXED), rtol=0, atol=1e-4)
+
+
+def test_company_does_not_change_a_score(scorer: Scorer) -> None:
+    some = chats(4)
+    together = scorer.score(some, [NUMBERS] * 4)
+    for chat, scores in zip(some, together, strict=True):
+        np.testing.assert_allclose(scores, make().score([chat], [NUMBERS])[0], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [1, 150, 100_000])
+def test_size_of_a_pass_does_not_change_a_score(chunk: int) -> None:
+    some = chats(4)
+    for a, b in zip(
+        make(chunk=chunk).score(some, [NUMBERS] * 4), make().score(some, [NUMBERS] * 4), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
+
+
+def test_equal_questions_are_computed_once(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = chats(2)[1]
+    scorer.score([one], [MIXED])  # the check of the first call
+    sizes = passes(scorer, monkeypatch)
+    alone = scorer.score([one], [NUMBERS])[0]
+    before, sizes[:] = sum(sizes), []
+    many = scorer.score([one] * 5, [NUMBERS] * 5)
+    assert sum(sizes) <= before
+    for scores in many:
+        np.testing.assert_allclose(scores, alone, rtol=0, atol=1e-4)
+
+
+def test_a_prefix_is_kept_between_calls(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = chats(3)
+    first = scorer.score(some, [NUMBERS] * 3)
+    sizes = passes(scorer, monkeypatch)
+    again = scorer.score(some, [NUMBERS] * 3)
+    shared = len(os.path.commonprefix([scorer.tokens(chat) for chat in some]))
+    assert sum(sizes) < sum(len(scorer.tokens(c)) - shared for c in some) + 3 * 110
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_failing_pass_does_not_spoil_the_prefix(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = chats(3)
+    right = scorer.score(some, [NUMBERS] * 3)
+    head, fails = scorer.model.lm_head, [True]
+
+    def broken(*args: Any) -> None:
+        if fails:
+            fails.clear()
+            raise MemoryError("no room")
+
+    with head.register_forward_pre_hook(broken):
+        with pytest.raises(MemoryError):
+            scorer.score(some, [NUMBERS] * 3)
+        again = scorer.score(some, [NUMBERS] * 3)
+    for a, b in zip(right, again, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
+
+
+def test_callers_may_change_what_they_get(scorer: Scorer) -> None:
+    one = chats(1)[0]
+    first, second = scorer.score([one, one], [MIXED, MIXED])
+    kept = second.copy()
+    first[:] = 0.0
+    np.testing.assert_array_equal(second, kept)
+
+
+def test_no_chats_no_scores(scorer: Scorer) -> None:
+    assert scorer.score([], []) == []
+
+
+@pytest.mark.parametrize("options", [["1", "10}"], ["10}", "10}"], ["", "1}"]])
+def test_an_option_that_begins_another_is_refused(scorer: Scorer, options: list[str]) -> None:
+    with pytest.raises(ValueError, match="options"):
+        scorer.score([Chat("s", "u")], [options])
+
+
+def test_lists_of_different_lengths_are_refused(scorer: Scorer) -> None:
+    with pytest.raises(ValueError, match="2 chats"):
+        scorer.score(chats(2), [MIXED])
+
+
+def test_probabilities_of_all_tokens_sum_to_one(scorer: Scorer) -> None:
+    characters = [chr(c) for c in range(32, 127)]
+    total = np.exp(scorer.score([Chat("s", "u")], [characters])[0]).sum()
+    assert 0.0 < total <= 1.0 + 1e-6
+
+
+def test_a_template_without_system_role_gets_one_message() -> None:
+    scorer = make()
+    scorer.tokenizer.chat_template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        + scorer.tokenizer.chat_template
+    )
+    text = scorer.tokenizer.decode(scorer.tokens(Chat("Rules.", "Now.", "{")))
+    assert text == "[user]Rules.\n\nNow.\n[assistant]{"
+
+
+def test_free_text_is_greedy(scorer: Scorer) -> None:
+    some = chats(2)
+    together = scorer.generate(some, max_new_tokens=5)
+    assert together == [scorer.generate([chat], max_new_tokens=5)[0] for chat in some]
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> Scorer:
+    try:
+        folder = locate("smollm2")
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    return Scorer.load(folder, device="cpu")
+
+
+@pytest.mark.model
+def test_smollm2_scores_as_one_pass_per_option_does(smollm2: Scorer) -> None:
+    some = chats(2)
+    options = [f"{n}}}" for n in (0, 1, 7, 10, 42, 99, 100)]
+    for chat, scores in zip(some, smollm2.score(some, [options] * 2), strict=True):
+        np.testing.assert_allclose(scores, naive(smollm2, chat, options), rtol=0, atol=1e-4)
+    assert smollm2.plain is False
+
+
+@pytest.mark.model
+def test_smollm2_writes_sentences(smollm2: Scorer) -> None:
+    text = smollm2.generate([Chat("You are helpful.", "What is the capital of France?")], max_new_tokens=24)[0]
+    assert "Paris" in text
