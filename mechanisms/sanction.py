@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..envs.core import validate
 from ..envs.core.arrays import Array, full, namespace, to_float, to_int
 from ..envs.core.fields import Choice, Field, Integer, Role
-from ..envs.core.game import Acts, Game, Measure, Seen, Stage
+from ..envs.core.game import Acts, Game, Measure, Seen, Stage, shared
 from ..envs.core.mechanism import Institution, Mechanism, joined, parted, players_of
 
 
@@ -106,12 +106,10 @@ class Sanctioned(Institution):
 
     def show(self, own: SanctionState, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
         """Show everyone the last round's sanctions."""
-        xp = namespace(own.received)
         fined = parted(own.received, self.base, self.involved)
         shown = {}
         for role in self.base.roles:
-            shape = (*own.received.shape[:-1], role.count, len(self.people))
-            extra = {"fines": xp.broadcast_to(own.received[..., None, :], shape)}
+            extra = {"fines": shared(own.received, role.count)}
             if role.name in self.involved:
                 extra["fined"] = fined[role.name]
             shown[role.name] = {**seen[role.name], **extra}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..envs.core import validate
 from ..envs.core.arrays import Array, full, namespace, to_float, to_int
 from ..envs.core.fields import Choice, Field, Role
-from ..envs.core.game import Acts, Game, Measure, Seen, Stage
+from ..envs.core.game import Acts, Game, Measure, Seen, Stage, shared
 from ..envs.core.mechanism import Institution, Mechanism, joined, parted, players_of
 
 SILENCE = "nothing"
@@ -108,11 +108,9 @@ class Talking(Institution):
 
     def show(self, own: TalkState, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
         """Show everyone what was said last."""
-        xp = namespace(own.said)
         shown = {}
         for role in self.base.roles:
-            shape = (*own.said.shape[:-1], role.count, len(self.people))
-            shown[role.name] = {**seen[role.name], "heard": xp.broadcast_to(own.said[..., None, :], shape)}
+            shown[role.name] = {**seen[role.name], "heard": shared(own.said, role.count)}
         return shown
 
     def account(self, own: TalkState) -> dict[str, Array]:

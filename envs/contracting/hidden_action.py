@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core import validate
-from ..core.arrays import Array, constant, full, namespace, to_float, to_int
+from ..core.arrays import Array, absent, constant, full, namespace, to_float, to_int
 from ..core.chance import categorical
 from ..core.fields import Choice, Field, Integer, Real, Role
 from ..core.game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, Stage, spread, stage_field
@@ -197,10 +197,9 @@ class HiddenAction(Game):
 
     def view(self, state: HiddenState) -> dict[str, Seen]:
         """Show both the offer, the last outcome and the last answer; the effort to nobody."""
-        xp = namespace(state.pay)
         seen = {
             "stage": spread(state.stage, 1),
-            "round": spread(xp.clip(state.played + 1, 1, self.repetitions), 1),
+            "round": spread(state.played + (state.played < self.repetitions), 1),
             "outcome": spread(state.outcome, 1),
             "answer": spread(state.answer, 1),
             "offered": state.pay[..., None, :],
@@ -210,9 +209,12 @@ class HiddenAction(Game):
     def step(self, state: HiddenState, acts: Mapping[str, Acts], u: Array) -> Outcome:
         """Take the offer down, or let the agent answer and work."""
         xp = namespace(state.pay)
-        offering = state.stage == 0
-        pay = xp.where(offering[..., None], to_float(acts["principal"]["pay"][..., 0, :]), state.pay)
-        working = 1 - state.stage == 0
+        working = state.stage == 1
+        pay = xp.where(working[..., None], state.pay, to_float(acts["principal"]["pay"][..., 0, :]))
+        if absent(working):
+            zero = to_float(state.stage) * 0.0
+            offered = state._replace(stage=state.stage + 1, pay=pay)
+            return Outcome(offered, {"principal": zero[..., None], "agent": zero[..., None]}, working, zero)
         hired = working & (acts["agent"]["accept"][..., 0] == 1)
         effort = to_int(acts["agent"]["effort"][..., 0])
         outcome = categorical(u[..., 0], constant(pay, self.chances)[effort])

@@ -3,7 +3,7 @@
 from .arrays import Array, backend, namespace, to_numpy
 from .episodes import Episodes, play
 from .fields import Choice, Field, Integer, Real, Role
-from .game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, Stage, spread, stage_field
+from .game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, Stage, shared, spread, stage_field
 from .mechanism import Institution, Mechanism
 from .policy import Policy
 from .words import ActError, Complaint
@@ -35,6 +35,7 @@ __all__ = [
     "backend",
     "namespace",
     "play",
+    "shared",
     "spread",
     "stage_field",
     "to_numpy",

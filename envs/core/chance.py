@@ -146,32 +146,79 @@ def share_at_random(stock: Array, wants: Array, u: Array, most: int) -> Array:
     scarce = xp.sum(wants, axis=-1) > stock
     if absent(scarce):
         return wants
-    accept, alias = _binomial_tables(most, n, xp, wants.device)
+    if xp is np and wants.size == n:  # one world: the same arithmetic on plain numbers is several times faster
+        numbers = _share(int(stock.reshape(())), wants.reshape(-1).tolist(), u.reshape(-1).tolist(), most, _Plain)
+        return np.array(numbers).reshape(wants.shape)
     columns = [wants[..., i] for i in range(n)]
-    given = [column * 0 for column in columns]
-    left = xp.where(scarce, stock, 0)
-    draw = 0
+    given = _share(stock, columns, [u[..., k] for k in range((n - 1) ** 2)], most, _Arrays(xp, wants.device))
+    return xp.where(scarce[..., None], xp.stack(given, axis=-1), wants)
+
+
+def _share(stock: Any, wants: list[Any], u: list[Any], most: int, on: Any) -> list[Any]:
+    """Allocate, for numbers or arrays alike; ``on`` is the arithmetic. Where the stock is enough the result is void."""
+    n, draw = len(wants), 0
+    accept, alias = on.tables(most, n)
+    given = [want * 0 for want in wants]
+    left = stock
     for round_ in range(n):
-        open_ = [to_int(g < w) for g, w in zip(given, columns, strict=True)]
+        open_ = [on.flag(g < w) for g, w in zip(given, wants, strict=True)]
         claimants = sum(open_[1:], open_[0])
         spare = left
         for i in range(n):
             if round_ == n - 1 or i == n - 1:
                 drawn = spare  # a single claimant is left, or the last one takes what the others did not get
             else:
-                row = (spare * n + xp.clip(claimants, 1, n) - 1) * (most + 1)
-                scaled = u[..., draw] * to_float(spare + 1)
-                slot = to_int(xp.floor(scaled))
-                hit = row + slot
-                drawn = xp.where(
-                    scaled - to_float(slot) < accept[hit], slot, alias[hit]
-                )
+                row = (spare * n + on.least(claimants, 1) - 1) * (most + 1)
+                scaled = u[draw] * (spare + 1)
+                slot = on.floor(scaled)
+                drawn = on.where(scaled - slot < accept[row + slot], slot, alias[row + slot])
                 draw += 1
             drawn = drawn * open_[i]
             claimants = claimants - open_[i]
             spare = spare - drawn
-            given[i] = xp.minimum(given[i] + drawn, columns[i])
-        left = xp.where(scarce, stock - sum(given[1:], given[0]), 0)
-        if absent(left):
+            given[i] = on.most(given[i] + drawn, wants[i])
+        left = on.least(stock - sum(given[1:], given[0]), 0)
+        if on.none(left):
             break
-    return xp.where(scarce[..., None], xp.stack(given, axis=-1), wants)
+    return given
+
+
+class _Plain:
+    """Arithmetic of Python numbers; it rounds as that of double-precision arrays does."""
+
+    flag, floor, least, most = int, int, max, min
+
+    @staticmethod
+    @functools.lru_cache(maxsize=8)
+    def tables(trials: int, parts: int) -> tuple[list[float], list[int]]:
+        accept, alias = _binomial_alias(trials, parts)
+        return accept.tolist(), alias.tolist()
+
+    @staticmethod
+    def where(condition: bool, then: int, otherwise: int) -> int:
+        return then if condition else otherwise
+
+    @staticmethod
+    def none(left: int) -> bool:
+        return left == 0
+
+
+class _Arrays:
+    """Arithmetic of arrays."""
+
+    flag, none = staticmethod(to_int), staticmethod(absent)
+
+    def __init__(self, xp: Any, device: Any) -> None:
+        self.xp, self.device, self.where = xp, device, xp.where
+
+    def tables(self, trials: int, parts: int) -> tuple[Array, Array]:
+        return _binomial_tables(trials, parts, self.xp, self.device)
+
+    def floor(self, x: Array) -> Array:
+        return to_int(self.xp.floor(x))
+
+    def least(self, x: Array, low: int) -> Array:
+        return self.xp.clip(x, low, None)
+
+    def most(self, x: Array, high: Array) -> Array:
+        return self.xp.minimum(x, high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,6 +54,11 @@ class Choice:
         """Refuse an empty or ambiguous list of options."""
         if not self.options or len(set(self.options)) != len(self.options):
             raise ValueError(f"Choice: options must be non-empty and distinct, got {self.options!r}")
+
+    @functools.cached_property
+    def codes(self) -> tuple[int, ...]:
+        """Indices of the options."""
+        return tuple(range(len(self.options)))
 
     @property
     def low(self) -> int:
@@ -153,7 +159,7 @@ class Role:
         """Return the name of one player, for example ``fisher_0``."""
         return f"{self.name}_{index}"
 
-    @property
+    @functools.cached_property
     def players(self) -> tuple[str, ...]:
         """Names of all its players."""
         return tuple(self.player(i) for i in range(self.count))

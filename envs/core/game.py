@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import words
-from .arrays import Array, namespace
+from .arrays import Array, constant
 from .fields import Field, Role
 
 if TYPE_CHECKING:
@@ -226,5 +226,9 @@ def stage_field(stages: tuple[Stage, ...]) -> Field:
 
 def spread(values: Array, count: int) -> Array:
     """Show one number a world to every player of a role: (*batch) to (*batch, count)."""
-    xp = namespace(values)
-    return xp.broadcast_to(values[..., None], (*values.shape, count))
+    return values[..., None] + constant(values, (0,) * count)
+
+
+def shared(values: Array, count: int) -> Array:
+    """Show the same components to every player of a role: (*batch, k) to (*batch, count, k)."""
+    return values[..., None, :] + constant(values, ((0,),) * count)

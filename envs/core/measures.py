@@ -32,8 +32,10 @@ COMMONS: tuple[Measure, ...] = (
 
 
 def efficiency(total: Array, possible: float) -> Array:
-    """Return 1 - max(0, possible - total) / possible."""
+    """Return 1 - max(0, possible - total) / possible; 1 where nothing is possible."""
     xp = namespace(total)
+    if possible <= 0:
+        return total * 0.0 + 1.0
     return 1.0 - xp.clip(possible - total, 0.0, None) / possible
 
 

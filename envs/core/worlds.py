@@ -16,6 +16,8 @@ from .policy import Policy, default_acts
 
 _STRIDE = chance._signed(0xD1342543DE82EF95)  # odd; spaces the moments of an episode (Steele and Vigna 2021)
 
+AHEAD = 8  # rounds for which a single world's numbers are drawn at once
+
 
 class Worlds:
     """A batch of worlds of a game: their state, their place in the stream of random numbers, and the next step.
@@ -71,6 +73,7 @@ class Worlds:
         else:
             self.episode = self.episode + 1
         self._key = chance.key(self.seed, self.world, self.episode)
+        self._ahead: dict[int, tuple[int, Array]] = {}
         self.state = self._first()
 
     def _first(self) -> Any:
@@ -80,6 +83,7 @@ class Worlds:
         """Start the next episode in the worlds where the (count,) mask holds."""
         self.episode = self.episode + mask * 1
         self._key = chance.key(self.seed, self.world, self.episode)
+        self._ahead = {}
         self.state = select(mask, self._first(), self.state)
 
     def view(self) -> dict[str, Seen]:
@@ -112,11 +116,24 @@ class Worlds:
         """Return ``count`` uniform numbers a world for a purpose other than the game's own, (count_worlds, count)."""
         return self._uniform(*self.moment, count, salt=chance.code(purpose) + 1)
 
+    def _draws(self) -> Array:
+        """Return the uniform numbers of the next step; a single world's are drawn some rounds ahead."""
+        count = self.game.draws
+        round_, stage_code = self.moment
+        if self.count > 1 or self.xp is not np or not count:
+            return self._uniform(round_, stage_code, count)
+        now, code = int(round_[0]), int(stage_code if self._single_stage else stage_code[0])
+        begin, block = self._ahead.get(code, (0, self._nothing))
+        if not begin <= now < begin + block.shape[0] or block is self._nothing:
+            begin, block = now, self._uniform(np.arange(now, now + AHEAD), code, count)
+            self._ahead[code] = begin, block
+        return block[now - begin : now - begin + 1]
+
     def step(self, acts: Mapping[str, Acts]) -> Outcome:
         """Advance every world by one stage; the worlds' state becomes the outcome's."""
         if self.check:
             self.examine(acts)
-        u = self._uniform(*self.moment, self.game.draws) if self.game.draws else self._nothing
+        u = self._draws()
         outcome = self.game.step(self.state, acts, u)
         self.state = outcome.state
         return outcome

@@ -15,7 +15,7 @@ from ..core import solve, validate
 from ..core.arrays import Array, constant, full, namespace, to_float, to_int
 from ..core.chance import whole
 from ..core.fields import Choice, Field, Real, Role
-from ..core.game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen
+from ..core.game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, shared
 
 SOURCE = "Calvano et al. 2020, American Economic Review 110(10)"
 
@@ -181,9 +181,7 @@ class Pricing(Game):
 
     def view(self, state: PricingState) -> dict[str, Seen]:
         """Show last period's prices and the own profit."""
-        xp, n = namespace(state.last), self.firms
-        prices = xp.broadcast_to(state.last[..., None, :], (*state.last.shape[:-1], n, n))
-        return {"firm": {"prices": prices, "own": state.last, "profit": state.profit}}
+        return {"firm": {"prices": shared(state.last, self.firms), "own": state.last, "profit": state.profit}}
 
     def step(self, state: PricingState, acts: Mapping[str, Acts], u: Array) -> Outcome:
         """Sell. Welfare is the total surplus divided by the periods: an episode's is the mean surplus a period."""

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from ..core import measures, validate
 from ..core.arrays import Array, constant, full, namespace, to_float, to_int
 from ..core.chance import share_at_random
-from ..core.fields import Field, Integer, Real, Role
-from ..core.game import Acts, Benchmarks, Game, Level, Outcome, Seen, spread
+from ..core.fields import Field, Integer, Role
+from ..core.game import Acts, Benchmarks, Game, Level, Outcome, Seen, shared, spread
 
 
 class FisheryState(NamedTuple):
@@ -89,7 +89,7 @@ class Fishery(Game):
             Field("month", Integer(1, self.months), "this month's number"),
             Field("catches", tonnes, "everyone's catch last month", "tonnes", each=names, verifiable=True),
             Field("caught", tonnes, "your own catch last month", "tonnes", verifiable=True),
-            Field("total", Real(0, self.capacity * self.months), "your own catch so far", "tonnes"),
+            Field("total", Integer(0, self.capacity * self.months), "your own catch so far", "tonnes"),
         )
         acts = (Field("harvest", tonnes, "how much you want to catch this month", "tonnes"),)
         return (Role("fisher", self.fishers, sees, acts, "you live from what you catch"),)
@@ -108,14 +108,14 @@ class Fishery(Game):
 
     def view(self, state: FisheryState) -> dict[str, Seen]:
         """Show the stock, the month and last month's catches."""
-        xp, n = namespace(state.caught), self.fishers
+        n = self.fishers
         return {
             "fisher": {
                 "stock": spread(state.stock, n),
-                "month": spread(xp.minimum(state.month + 1, state.month * 0 + self.months), n),
+                "month": spread(state.month + (state.month < self.months), n),
                 "caught": state.caught,
-                "catches": xp.broadcast_to(state.caught[..., None, :], (*state.caught.shape[:-1], n, n)),
-                "total": to_float(state.total),
+                "catches": shared(state.caught, n),
+                "total": state.total,
             }
         }
 
@@ -125,10 +125,11 @@ class Fishery(Game):
         caught = share_at_random(state.stock, to_int(acts["fisher"]["harvest"]), u, self.capacity)
         landed = xp.sum(caught, axis=-1)
         left = state.stock - landed
-        fair = state.stock // self.growth // self.fishers
+        grown = left * self.growth
+        fair = self.sustainable_share(state.stock)
         month = state.month + 1
         after = FisheryState(
-            stock=xp.clip(left * self.growth, 0, self.capacity),
+            stock=xp.where(grown > self.capacity, self.capacity, grown),
             month=month,
             caught=caught,
             total=state.total + caught,
@@ -153,11 +154,14 @@ class Fishery(Game):
             "overuse": measures.overuse(state.overused, state.month),
         }
 
+    def sustainable_share(self, stock: Array) -> Array:
+        """Return the most that each fisher can take if the stock is to grow back: (stock - ceil(stock/growth)) // n."""
+        return (stock - (stock + self.growth - 1) // self.growth) // self.fishers
+
     @property
     def sustainable(self) -> float:
-        """Most that can be caught if every month's catch is to be repeatable: months x (capacity - capacity/growth)."""
-        share = self.capacity // self.growth // self.fishers
-        return float(self.months * share * self.fishers)
+        """Most that can be caught if every month's catch is to be repeatable: months x n x first month's share."""
+        return float(self.months * self.fishers * self.sustainable_share(self.capacity))
 
     @functools.cached_property
     def _plan(self) -> list[list[tuple[int, int]]]:

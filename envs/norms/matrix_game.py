@@ -12,7 +12,7 @@ import numpy as np
 from ..core import measures, solve, validate
 from ..core.arrays import Array, constant, full, namespace, to_float, to_int
 from ..core.fields import Choice, Field, Integer, Role
-from ..core.game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, spread
+from ..core.game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, shared, spread
 
 Nested = tuple[Any, ...]
 
@@ -143,10 +143,9 @@ class MatrixGame(Game):
 
     def view(self, state: MatrixState) -> dict[str, Seen]:
         """Show the round and the last actions."""
-        xp, n = namespace(state.last), self.n
-        number = xp.clip(state.played + 1, 1, self.repetitions)
-        all_ = xp.broadcast_to(state.last[..., None, :], (*state.last.shape[:-1], n, n))
-        return {"player": {"round": spread(number, n), "actions": all_, "own": state.last}}
+        n = self.n
+        number = state.played + (state.played < self.repetitions)
+        return {"player": {"round": spread(number, n), "actions": shared(state.last, n), "own": state.last}}
 
     def step(self, state: MatrixState, acts: Mapping[str, Acts], u: Array) -> Outcome:
         """Look the payoffs up."""

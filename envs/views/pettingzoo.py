@@ -58,7 +58,7 @@ class _Table:
         acts: dict[str, Acts] = {}
         for role in self.game.roles:
             flat = self.flats[role.name]
-            acts[role.name] = flat.acts(np.stack([flat.read(actions[player]) for player in role.players])[None])
+            acts[role.name] = flat.acts(np.array([flat.read(actions[player]) for player in role.players])[None])
         outcome = self.worlds.step(acts)
         self.cycles += 1
         rewards: dict[str, float] = {}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..core.arrays import Array, namespace, to_float, to_int
+from ..core.arrays import Array, constant, namespace, to_float, to_int
 from ..core.fields import Choice, Role, components
 from ..core.game import Acts, Seen
 from ..core.words import ActError, complain
@@ -46,6 +46,7 @@ class Flat:
             loose = next(f.name for f in role.acts if math.isinf(f.space.low) or math.isinf(f.space.high))
             raise ValueError(f"field {loose!r} of {role.name}: an action needs finite bounds; give its Real a low and a high")
         self._bounds = bounds
+        self._span = bounds[0][1] - bounds[0][0] if bounds else 0
 
     def observation_space(self) -> spaces.Box:
         """Return a new space of observations."""
@@ -69,14 +70,14 @@ class Flat:
         for field in self.role.sees:
             values = seen[field.name]
             if isinstance(field.space, Choice):
-                codes = xp.arange(len(field.space.options), device=values.device)
-                values = values[..., None] == codes
+                values = to_int(values[..., None] == constant(values, field.space.codes))
                 if field.each:
                     values = values.reshape((*values.shape[:-2], values.shape[-2] * values.shape[-1]))
             elif not field.each:
                 values = values[..., None]
-            parts.append(values.astype(np.float32) if xp is np else xp.astype(values, xp.float32))
-        return xp.concat(parts, axis=-1)
+            parts.append(values)
+        flat = xp.concat(parts, axis=-1)
+        return flat.astype(np.float32) if xp is np else xp.astype(flat, xp.float32)
 
     def acts(self, actions: Array) -> Acts:
         """Return acts {field: (*batch, count, *components)} of actions (*batch, count[, components])."""
@@ -102,6 +103,10 @@ class Flat:
 
         Box bounds are float32, so values are let in up to their rounding and brought into the field's space.
         """
+        if self.single and isinstance(action, int | np.integer) and not isinstance(action, bool):
+            if not 0 <= action <= self._span:
+                raise ActError(str(complain(self.parts[0][0], int(action) + int(self._bounds[0][0]))))
+            return np.asarray(action)
         try:
             array = np.asarray(action, dtype=np.float64)
         except (TypeError, ValueError):
