@@ -120,9 +120,7 @@ def _axis_name(measure: str, about: Mapping[str, Any]) -> str:
     return measure if unit in ("", "1") else f"{measure} ({unit})"
 
 
-def _limits(
-    ends: Sequence[float], points: NDArray[np.float64], anchors: Sequence[float]
-) -> tuple[float, float]:
+def _limits(ends: Sequence[float], points: NDArray[np.float64], anchors: Sequence[float]) -> tuple[float, float]:
     """Range that shows every interval, the anchors and all worlds, or all but stray ones.
 
     Worlds are stray, beyond the range of the middle 96%, only if showing them would double the axis.
@@ -140,9 +138,7 @@ def _limits(
     return low - margin, high + margin
 
 
-def headline(
-    summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[str, Any]
-) -> Figure:
+def headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[str, Any]) -> Figure:
     """Headline measure by institution, a panel for each policy, a marker for each level of uncertainty.
 
     Markers are means over worlds, bars their intervals, faint dots single worlds.  Where the
@@ -159,9 +155,7 @@ def headline(
         return _headline(summary, rows, spec, meta)
 
 
-def _headline(
-    summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[str, Any]
-) -> Figure:
+def _headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[str, Any]) -> Figure:
     from matplotlib.lines import Line2D
 
     measure = str(spec["headline"])
@@ -270,9 +264,7 @@ def _headline(
     return figure
 
 
-def _cell(
-    axes: Axes, here: pd.DataFrame, y: float, spread: float, colour: str, limits: tuple[float, float]
-) -> None:
+def _cell(axes: Axes, here: pd.DataFrame, y: float, spread: float, colour: str, limits: tuple[float, float]) -> None:
     """Single worlds as faint dots, spread a little by world number; stray ones at the edge."""
     low, high = limits
     x = here["value"].to_numpy(dtype=np.float64)
@@ -357,9 +349,7 @@ def _curves(table: pd.DataFrame, spec: Mapping[str, Any], window: int | None) ->
     return figure
 
 
-def _end_labels(
-    axes: Axes, ends: list[tuple[str, float, float]], colours: Mapping[str, str], inches: float
-) -> None:
+def _end_labels(axes: Axes, ends: list[tuple[str, float, float]], colours: Mapping[str, str], inches: float) -> None:
     """Name each line at its end, labels pushed apart so that none covers another."""
     low, high = axes.get_ylim()
     step = 0.165 / inches * (high - low)  # one line of text

@@ -124,9 +124,7 @@ def _cells(spec: Mapping[str, Any], found: pd.DataFrame) -> list[tuple[str, str]
 # --- answers -------------------------------------------------------------------------------------
 
 
-def answers(
-    found: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[str, Any]
-) -> list[Answer]:
+def answers(found: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[str, Any]) -> list[Answer]:
     """Best institution by the headline measure, for each policy and level of uncertainty.
 
     Each says how far the best is from the baseline in the same worlds, whether that interval
@@ -168,9 +166,7 @@ def answers(
         else:
             size = _number(abs(difference.mean), digits)
             side = "above" if difference.mean > 0 else "below"
-            text += (
-                f", {size} {side} “{baseline}” in the same worlds {_bracket(difference, digits, sign=True)}"
-            )
+            text += f", {size} {side} “{baseline}” in the same worlds {_bracket(difference, digits, sign=True)}"
             if math.isnan(difference.low):
                 text += "; one world gives no interval."
             elif difference.holds_zero:
@@ -204,8 +200,7 @@ def _panels(found: pd.DataFrame, spec: Mapping[str, Any], effect: bool) -> list[
     measures = _columns(spec)
     values = {key: both[int(effect)] for key, both in lookup(found).items()}
     digits = {
-        name: _digits([end for key, each in values.items() if key[3] == name for end in each[:3]])
-        for name in measures
+        name: _digits([end for key, each in values.items() if key[3] == name for end in each[:3]]) for name in measures
     }
 
     def cell(key: tuple[str, str, str, str]) -> Cell | None:
@@ -251,18 +246,14 @@ def print_tables(found: pd.DataFrame, spec: Mapping[str, Any], console: Console)
     found = _in_order(found, spec)
     headline, baseline, *others = spec["headline"], spec["baseline"], *_columns(spec)[1:]
     means, effects = _panels(found, spec, effect=False), _panels(found, spec, effect=True)
-    differences = {
-        (panel.policy, panel.uncertainty, name): cells[0] for panel in effects for name, cells in panel.rows
-    }
+    differences = {(panel.policy, panel.uncertainty, name): cells[0] for panel in effects for name, cells in panel.rows}
 
     def pair(cell: Cell | None) -> str:
         return "–" if cell is None else escape(f"{cell.shown} {cell.ends}")
 
     for policy in dict.fromkeys(panel.policy for panel in means):
         here = [panel for panel in means if panel.policy == policy]
-        first = Table(
-            title=f"{escape(policy)}: {escape(headline)}, mean \\[95% interval]", box=box.SIMPLE_HEAD
-        )
+        first = Table(title=f"{escape(policy)}: {escape(headline)}, mean \\[95% interval]", box=box.SIMPLE_HEAD)
         second = Table(title=f"{escape(policy)}: means of the other measures", box=box.SIMPLE_HEAD)
         for table in (first, second):
             table.title_justify = "left"

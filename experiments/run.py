@@ -53,7 +53,9 @@ def play_cell(spec: Spec, cell: tuple[str, str, str], watch: Callable[[float], N
             from ..policies.tabular import TabularQ
 
             if not isinstance(policy, TabularQ):
-                raise ValueError(f"policies.{arm_name}.players.{seat}: only 'tabular' learns here, got {player.policy!r}")
+                raise ValueError(
+                    f"policies.{arm_name}.players.{seat}: only 'tabular' learns here, got {player.policy!r}"
+                )
             policy = policy.learn(
                 game,
                 seat,
@@ -85,7 +87,7 @@ _reports: Any = None
 
 
 def _enter(reports: Any) -> None:
-    global _reports
+    global _reports  # noqa: PLW0603  (a worker process has one queue, handed over when it starts)
     _reports = reports
 
 
@@ -152,7 +154,9 @@ def run(
     target = folder(spec, root)
     cells = target / "cells"
     cells.mkdir(parents=True, exist_ok=True)
-    write_atomically(target / "spec.yaml", yaml.safe_dump(_plain_spec(spec), sort_keys=False, allow_unicode=True, width=100))
+    write_atomically(
+        target / "spec.yaml", yaml.safe_dump(_plain_spec(spec), sort_keys=False, allow_unicode=True, width=100)
+    )
     waiting = [cell for cell in spec.cells() if not (cells / f"{cell_name(cell)}.json").exists()]
     if progress:
         for cell in set(spec.cells()) - set(waiting):

@@ -145,17 +145,24 @@ def load(source: str | Path, changes: Mapping[str, Any] | None = None, without: 
     except yaml.YAMLError as error:
         raise SpecError(f"{path.name}: not YAML: {error}") from error
     if not isinstance(data, dict):
-        raise SpecError(f"{path.name}: a mapping with the keys {', '.join(Spec.model_fields)}, got {type(data).__name__}")
+        raise SpecError(
+            f"{path.name}: a mapping with the keys {', '.join(Spec.model_fields)}, got {type(data).__name__}"
+        )
     for key, value in (changes or {}).items():
         _put(data, key, value, path.name)
     for name in without:
         if name not in data.get("policies", {}):
-            raise SpecError(f"without: {path.name} has no policy {name!r}; there are: {', '.join(data.get('policies', {}))}")
+            raise SpecError(
+                f"without: {path.name} has no policy {name!r}; there are: {', '.join(data.get('policies', {}))}"
+            )
         del data["policies"][name]
     try:
         return Spec.model_validate(data)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        lines = [
+            f"  {'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        ]
         raise SpecError(f"{path.name}:\n" + "\n".join(lines)) from error
     except (KeyError, TypeError, ValueError) as error:
         raise SpecError(f"{path.name}: {error.args[0] if error.args else error}") from error

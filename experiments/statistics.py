@@ -52,9 +52,7 @@ def _resampled_means(values: NDArray[np.float64], resamples: int, seed: int) -> 
     return np.sort(np.concatenate(means))
 
 
-def interval(
-    values: ArrayLike, level: float = 0.95, *, resamples: int = RESAMPLES, seed: int = SEED
-) -> Interval:
+def interval(values: ArrayLike, level: float = 0.95, *, resamples: int = RESAMPLES, seed: int = SEED) -> Interval:
     r"""Mean with a bias-corrected and accelerated (BCa) bootstrap interval, widened for small ``n``.
 
     The ends are the quantiles :math:`\Phi(z_0 + w/(1 - a w))`, with :math:`w = z_0 \pm z`, of the

@@ -101,7 +101,9 @@ class Contracted(Institution):
         self.parties = players_of(base, self.bound)
         terms = mechanism.terms
         if mechanism.proposer >= len(self.parties):
-            raise ValueError(f"proposer: 0 to {len(self.parties) - 1} ({', '.join(self.parties)}), got {mechanism.proposer}")
+            raise ValueError(
+                f"proposer: 0 to {len(self.parties) - 1} ({', '.join(self.parties)}), got {mechanism.proposer}"
+            )
         if len(self.parties) < 2:
             raise ValueError(f"bound: a contract binds at least 2 players, got {', '.join(self.parties)}")
         self.facts: dict[str, Field] = {}
@@ -199,10 +201,7 @@ class Contracted(Institution):
             numbers = {name: xp.where(proposing, offered[name], numbers[name]) for name in numbers}
             if self.mechanism.side_payment:
                 side = xp.where(proposing, to_float(acts[role]["side"][..., seat]), side)
-        answers = [
-            acts[name]["accept"][..., list(seats)] == 1
-            for name, seats in self._answering.items()
-        ]
+        answers = [acts[name]["accept"][..., list(seats)] == 1 for name, seats in self._answering.items()]
         accepted = xp.all(xp.concat(answers, axis=-1), axis=-1)
         answering = stage == len(self.before) - 1
         status = xp.where(answering, 1 + to_int(accepted), own.status)
@@ -262,4 +261,3 @@ class Contracted(Institution):
     def account(self, own: ContractState) -> dict[str, Array]:
         """Return agreement, breaches and transfers."""
         return {"agreed": to_float(own.status == 2), "breaches": own.breaches / self.rounds, "transfers": own.moved}
-

@@ -16,8 +16,8 @@ from ..envs.core.mechanism import Institution, Mechanism
 class Misspecify(Mechanism):
     """A reward that is not the purpose (Hadfield-Menell and Hadfield 2019, arXiv:1804.04268).
 
-    After each round a player is paid (1 - strength) x true reward + strength x weight x proxy, the proxy being a field that
-    she sees. ``Outcome.welfare`` stays the true one.
+    After each round a player is paid (1 - strength) x true reward + strength x weight x proxy, the proxy being a
+    field that she sees. ``Outcome.welfare`` stays the true one.
 
     Parameters
     ----------

@@ -96,4 +96,3 @@ class Blurred(Institution):
             value = field.clip(to_float(true) + own.errors[name])
             shown[name] = {**seen[name], field.name: to_int(value) if field.discrete else value}
         return shown
-

@@ -55,8 +55,8 @@ class Terms(ABC):
     def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], fields: Mapping[str, Field]) -> Array:
         """Return debts (*batch, n, n), not negative: entry i, j is what i owes j.
 
-        ``numbers`` (*batch) come from ``stated``, ``facts`` {field: (*batch, n)} are the verifiable fields of the n players
-        who are bound, and ``fields`` says how to read them.
+        ``numbers`` (*batch) come from ``stated``, ``facts`` {field: (*batch, n)} are the verifiable fields of the n
+        players who are bound, and ``fields`` says how to read them.
         """
 
 
@@ -108,7 +108,9 @@ class Quota(Terms):
     def text(self) -> str:
         """The terms in words."""
         limit = "a limit that is proposed" if self.limit is None else f"{self.limit}"
-        return f"each keeps {self.field} to at most {limit} a round; who exceeds it owes {self.fine:g} for each unit above"
+        return (
+            f"each keeps {self.field} to at most {limit} a round; who exceeds it owes {self.fine:g} for each unit above"
+        )
 
     def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], fields: Mapping[str, Field]) -> Array:
         """Return fine x excess / (n - 1) to each of the others."""
@@ -121,7 +123,8 @@ class Quota(Terms):
 
 @dataclass(frozen=True)
 class Compensation(Terms):
-    """Who did wrong pays theta to each who did right (Christoffersen, Haupt and Hadfield-Menell 2022, arXiv:2208.10469).
+    """Who did wrong pays theta to each who did right (Christoffersen, Haupt and Hadfield-Menell 2022,
+    arXiv:2208.10469).
 
     Parameters
     ----------
@@ -173,7 +176,9 @@ class Compensation(Terms):
         """Return theta from each wrongdoer to each who did right."""
         space = fields[self.field].space
         if not isinstance(space, Choice) or not {self.wrong, self.right} <= set(space.options):
-            raise ValueError(f"Compensation: field {self.field!r} is {space}; wrong and right must be among its options")
+            raise ValueError(
+                f"Compensation: field {self.field!r} is {space}; wrong and right must be among its options"
+            )
         did = facts[self.field]
         wrong = to_float(did == space.options.index(self.wrong))
         right = to_float(did == space.options.index(self.right))

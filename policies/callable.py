@@ -22,9 +22,10 @@ class Callable(Policy):
     Parameters
     ----------
     function
-        With ``batched=False`` it is called once a world and seat with {field: number, or list of numbers for a field with
-        several components; choices as their texts} and returns {field: value} for the fields it decides (choices as texts).
-        With ``batched=True`` it is called once with arrays {field: (*batch, seats, *components)} and returns arrays.
+        With ``batched=False`` it is called once a world and seat with {field: number, or list of numbers for a field
+        with several components; choices as their texts} and returns {field: value} for the fields it decides (choices
+        as texts). With ``batched=True`` it is called once with arrays {field: (*batch, seats, *components)} and
+        returns arrays.
     batched
         Which of the two.
     """

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Character:
     """A character decides the fields for which it has a method of that name; the rest is the null act.
 
-    Methods take what is seen and what is remembered, arrays (*batch, seats, ...), and a uniform number u (*batch, seats); they
-    return (*batch, seats).
+    Methods take what is seen and what is remembered, arrays (*batch, seats, ...), and a uniform number u (*batch,
+    seats); they return (*batch, seats).
     """
 
     knows: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ def fair_share(seen: Seen) -> Array:
 class Fair(Character):
     """Takes the sustainable share, agrees to what is proposed, punishes nobody."""
 
-    knows = ("harvest", "accept", "say")
+    knows: tuple[str, ...] = ("harvest", "accept", "say")
 
     def harvest(self, seen: Seen, memory: Array, u: Array) -> Array:
         """Take the sustainable share."""
@@ -54,8 +54,8 @@ class Fair(Character):
 class Opportunist(Fair):
     """Takes twice the sustainable share unless it does not pay.
 
-    Keeps to an agreement if the expected fine exceeds the gain of a unit (Becker 1968); takes the sustainable share once it
-    has been sanctioned.
+    Keeps to an agreement if the expected fine exceeds the gain of a unit (Becker 1968); takes the sustainable share
+    once it has been sanctioned.
     """
 
     def remember(self, seen: Seen, memory: Array) -> Array:

@@ -104,7 +104,7 @@ class TabularQ(Policy):
     @property
     def states(self) -> int:
         """Number of rows of a table."""
-        return math.prod(_bins(field, bins) for field, bins in self._fields)  # type: ignore[attr-defined]
+        return math.prod(_bins(field, bins) for field, bins in self._fields)  # type: ignore[attr-defined, misc]
 
     def act(self, seen: Seen, stage: Array, u: Array, memory: Any) -> tuple[Acts, Any]:
         """Play greedily."""
@@ -223,8 +223,10 @@ class TabularQ(Policy):
 
 def _bins(field: Field, bins: int) -> int:
     if isinstance(field.space, Choice | Integer) and not field.each:
-        return int(min(bins, field.space.high - field.space.low + 1)) if isinstance(field.space, Integer) else len(
-            field.space.options
+        return (
+            int(min(bins, field.space.high - field.space.low + 1))
+            if isinstance(field.space, Integer)
+            else len(field.space.options)
         )
     if math.isinf(field.space.low) or math.isinf(field.space.high):
         raise ValueError(f"sees: field {field.name!r} has no bounds and cannot be binned; leave it out")

@@ -41,9 +41,9 @@ class HiddenState(NamedTuple):
 class HiddenAction(Game):
     """Principal and agent with finitely many efforts and outcomes (Grossman and Hart 1983, doi:10.2307/1912246).
 
-    The agent's utility is u(pay) - cost(effort), its outside option ``reservation``; the principal gets the outcome's value less
-    the pay. Welfare is profit + m (utility - reservation), where m is the multiplier of the participation constraint when
-    effort can be seen (1 if u is linear, else 1/u'(pay)): the agent's rent in coins.
+    The agent's utility is u(pay) - cost(effort), its outside option ``reservation``; the principal gets the outcome's
+    value less the pay. Welfare is profit + m (utility - reservation), where m is the multiplier of the participation
+    constraint when effort can be seen (1 if u is linear, else 1/u'(pay)): the agent's rent in coins.
 
     Parameters
     ----------
@@ -77,7 +77,9 @@ class HiddenAction(Game):
     draws = 1
     reports = (
         Measure("profit", "the principal's profit a round", "value of the outcome - pay, 0 if refused", "coins"),
-        Measure("rent", "the agent's utility above its outside option, a round", "u(pay) - cost - reservation", "utils"),
+        Measure(
+            "rent", "the agent's utility above its outside option, a round", "u(pay) - cost - reservation", "utils"
+        ),
         Measure("accepted", "share of offers accepted", "#accepted / #rounds"),
         Measure("effort", "mean effort where accepted, 0 the least and 1 the most", "mean index / (efforts - 1)"),
     )
@@ -264,10 +266,12 @@ class HiddenAction(Game):
         return effort, pays[effort] if self.utility == "linear" else (multiplier / 2.0) ** 2, multiplier
 
     def cheapest(self, effort: int) -> tuple[tuple[float, ...], float] | None:
-        """Return the cheapest pay that makes the agent accept and choose an effort, and its expectation; None if none does.
+        """Return the cheapest pay that makes the agent accept and choose an effort, and its expectation; None if none
+        does.
 
-        Linear utility: a linear programme (HiGHS). Square root: a least-distance problem in utilities, solved exactly by
-        non-negative least squares (Lawson and Hanson 1974, chapter 23). The answer is checked for the agent's regret.
+        Linear utility: a linear programme (HiGHS). Square root: a least-distance problem in utilities, solved exactly
+        by non-negative least squares (Lawson and Hanson 1974, chapter 23). The answer is checked for the agent's
+        regret.
         """
         p, cost = np.asarray(self.chances), np.asarray(self.costs)
         rows = [p[effort] - p[e] for e in range(len(cost)) if e != effort] + [p[effort]]
@@ -371,7 +375,9 @@ class HiddenAction(Game):
                 {"principal": offers((wage,) * len(self.outcomes)), "agent": obeys},
             ),
             second_best=Level(
-                second, f"optimal pay with hidden effort, by a {optimum} for each effort (Grossman and Hart 1983)", equilibrium
+                second,
+                f"optimal pay with hidden effort, by a {optimum} for each effort (Grossman and Hart 1983)",
+                equilibrium,
             ),
             equilibrium=Level(second, "subgame-perfect: the optimal offer and the agent's best answer", equilibrium),
             baseline=Level(

@@ -27,8 +27,8 @@ class Moment(NamedTuple):
 class Episodes(NamedTuple):
     """Whole episodes of a batch of worlds.
 
-    ``returns`` {role: (worlds, count)}, ``welfare`` and ``length`` (worlds,), ``measures`` {name: (worlds,)}, all NumPy;
-    ``moments`` is filled where they were asked for.
+    ``returns`` {role: (worlds, count)}, ``welfare`` and ``length`` (worlds,), ``measures`` {name: (worlds,)}, all
+    NumPy; ``moments`` is filled where they were asked for.
     """
 
     game: Game
@@ -71,7 +71,9 @@ def _told_role(game: Game, name: str, moment: Moment, world: int, stage: str) ->
     lines = []
     for index, player in enumerate(role.players):
         asked = role.deciding(stage, index)
-        sight = "; ".join(f"{f.name} {words.told(f, seen[f.name][world, index])}" for f in role.sees if f.name != "stage")
+        sight = "; ".join(
+            f"{f.name} {words.told(f, seen[f.name][world, index])}" for f in role.sees if f.name != "stage"
+        )
         did = "; ".join(f"{f.name} {words.told(f, acts[f.name][world, index])}" for f in asked) or "waits"
         paid = moment.rewards[name][world, index]
         lines.append(f"- {player} sees {sight}. Does: {did}. Gets {paid:.4g}.")

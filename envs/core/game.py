@@ -104,10 +104,10 @@ class Benchmarks:
 class Game(ABC):
     """A partially observed Markov game over arrays with leading batch dimensions.
 
-    It never samples, never mutates and never knows who calls it: ``batch = ()`` is one world, ``(4096,)`` four thousand.
-    Subclasses are frozen dataclasses whose attributes are the model's parameters, and define ``about``, ``roles``,
-    ``rounds``, ``start``, ``view``, ``step``, ``round``, ``measures`` and ``benchmarks``; with several stages a round
-    also ``stages`` and ``stage``.
+    It never samples, never mutates and never knows who calls it: ``batch = ()`` is one world, ``(4096,)`` four
+    thousand. Subclasses are frozen dataclasses whose attributes are the model's parameters, and define ``about``,
+    ``roles``, ``rounds``, ``start``, ``view``, ``step``, ``round``, ``measures`` and ``benchmarks``; with several
+    stages a round also ``stages`` and ``stage``.
     """
 
     draws: int = 0
@@ -178,7 +178,7 @@ class Game(ABC):
         """Put the game under a mechanism: ``game | mechanism`` is a game."""
         from .mechanism import Mechanism as Kind
 
-        return mechanism.apply(self) if isinstance(mechanism, Kind) else NotImplemented
+        return mechanism.apply(self) if isinstance(mechanism, Kind) else NotImplemented  # type: ignore[redundant-expr]
 
     def role(self, name: str) -> Role:
         """Return a role by name; the error lists the names there are."""

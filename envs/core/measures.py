@@ -8,7 +8,13 @@ from .game import Measure
 GOVSIM = "Piatti et al. 2024, arXiv:2404.16698"
 
 COMMONS: tuple[Measure, ...] = (
-    Measure("survival", "months until the fishery collapses or the game ends", "last month in which fish was caught", "months", GOVSIM),
+    Measure(
+        "survival",
+        "months until the fishery collapses or the game ends",
+        "last month in which fish was caught",
+        "months",
+        GOVSIM,
+    ),
     Measure("gain", "mean catch of a fisher over the episode", "(1/n) sum_i R_i", "tonnes", GOVSIM),
     Measure(
         "efficiency",
@@ -17,9 +23,7 @@ COMMONS: tuple[Measure, ...] = (
         "",
         GOVSIM,
     ),
-    Measure(
-        "equality", "how evenly the catch was spread", "1 - sum_ij |R_i - R_j| / (2 n sum_i R_i)", "", GOVSIM
-    ),
+    Measure("equality", "how evenly the catch was spread", "1 - sum_ij |R_i - R_j| / (2 n sum_i R_i)", "", GOVSIM),
     Measure(
         "overuse",
         "share of catches above the sustainable share",

@@ -243,9 +243,7 @@ class Institution(Game):
         xp = namespace(state.stage)
         own, rewards, welfare = self.meet(state.stage, state.own, state.base, acts, own_u)
         zero = to_float(state.stage) * 0.0
-        none = {
-            role.name: xp.broadcast_to(zero[..., None], (*zero.shape, role.count)) for role in self.roles
-        }
+        none = {role.name: xp.broadcast_to(zero[..., None], (*zero.shape, role.count)) for role in self.roles}
         stage = state.stage + 1
         last_before = state.stage == self._low - 1
         if self.before or self.opening:
@@ -286,4 +284,3 @@ def parted(values: Array, game: Game, roles: tuple[str, ...]) -> dict[str, Array
         parts[name] = values[..., begin : begin + count]
         begin += count
     return parts
-

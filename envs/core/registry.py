@@ -1,7 +1,8 @@
 """The registry: names of games, mechanisms and policies, and where their code lives.
 
-Entries are data ("module:Class"); code is imported when it is asked for. Other packages add theirs through the entry-point
-groups ``societas.games``, ``societas.mechanisms``, ``societas.policies`` and ``societas.parts``, or by calling ``register``.
+Entries are data ("module:Class"); code is imported when it is asked for. Other packages add theirs through the
+entry-point groups ``societas.games``, ``societas.mechanisms``, ``societas.policies`` and ``societas.parts``, or by
+calling ``register``.
 """
 
 from __future__ import annotations

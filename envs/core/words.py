@@ -40,10 +40,7 @@ def number(field: Field, value: Any) -> str:
     """Write one value of a field in words, with its unit."""
     if isinstance(field.space, Choice):
         return field.space.options[round(float(value))]
-    if isinstance(field.space, Integer):
-        text = str(round(float(value)))
-    else:
-        text = f"{float(value):.4g}"
+    text = str(round(float(value))) if isinstance(field.space, Integer) else f"{float(value):.4g}"
     return f"{text} {field.unit}" if field.unit else text
 
 
@@ -140,7 +137,9 @@ def complain(field: Field, given: Any) -> Complaint:
 def _read(field: Field, given: Any) -> float | int | Complaint:
     space = field.space
     if isinstance(space, Choice):
-        return space.options.index(given) if isinstance(given, str) and given in space.options else complain(field, given)
+        return (
+            space.options.index(given) if isinstance(given, str) and given in space.options else complain(field, given)
+        )
     if isinstance(given, bool) or not isinstance(given, int | float) or not space.low <= given <= space.high:
         return complain(field, given)
     if isinstance(space, Integer):

@@ -122,7 +122,7 @@ class Worlds:
         round_, stage_code = self.moment
         if self.count > 1 or self.xp is not np or not count:
             return self._uniform(round_, stage_code, count)
-        now, code = int(round_[0]), int(stage_code if self._single_stage else stage_code[0])
+        now, code = int(round_[0]), int(np.reshape(stage_code, -1)[0])
         begin, block = self._ahead.get(code, (0, self._nothing))
         if not begin <= now < begin + block.shape[0] or block is self._nothing:
             begin, block = now, self._uniform(np.arange(now, now + AHEAD), code, count)
@@ -167,7 +167,9 @@ class Cast:
         known = {role.name for role in game.roles} | set(game.players)
         for name in policies:
             if name not in known:
-                raise KeyError(f"policies: {game.name} has no role or player {name!r}; it has: {', '.join(sorted(known))}")
+                raise KeyError(
+                    f"policies: {game.name} has no role or player {name!r}; it has: {', '.join(sorted(known))}"
+                )
         self.game = game
         self.parts: list[tuple[str, tuple[int, ...], Policy]] = []
         for role in game.roles:
@@ -196,8 +198,8 @@ class Cast:
     ) -> dict[str, Acts]:
         """Return everyone's acts.
 
-        ``given`` holds those of the players played by somebody else, as whole-role arrays; where the (worlds,) mask ``live``
-        is False the episode is over and policies are told stage -1.
+        ``given`` holds those of the players played by somebody else, as whole-role arrays; where the (worlds,) mask
+        ``live`` is False the episode is over and policies are told stage -1.
         """
         acts: dict[str, Acts] = {}
         stage = worlds.stage
@@ -224,5 +226,3 @@ def _place(array: Array, index: list[int], values: Array) -> Array:
     for position, i in enumerate(index):
         columns[i] = values[:, position]
     return namespace(array).stack(columns, axis=1)
-
-

@@ -35,8 +35,8 @@ class PricingState(NamedTuple):
 class Pricing(Game):
     """Logit Bertrand oligopoly of Calvano, Calzolari, Denicolò and Pastorello (2020), doi:10.1257/aer.20190623.
 
-    Demand q_i = exp((a - p_i)/mu) / (sum_j exp((a - p_j)/mu) + exp(a0/mu)); profit (p_i - c) q_i. Firms choose each period from
-    a grid of prices around the equilibrium and the monopoly price, and see the prices of the last period.
+    Demand q_i = exp((a - p_i)/mu) / (sum_j exp((a - p_j)/mu) + exp(a0/mu)); profit (p_i - c) q_i. Firms choose each
+    period from a grid of prices around the equilibrium and the monopoly price, and see the prices of the last period.
 
     Parameters
     ----------
@@ -76,7 +76,9 @@ class Pricing(Game):
             SOURCE,
             better="lower",
         ),
-        Measure("consumer_surplus", "mean surplus of consumers a period", "mu log(sum_j exp((a - p_j)/mu) + exp(a0/mu))"),
+        Measure(
+            "consumer_surplus", "mean surplus of consumers a period", "mu log(sum_j exp((a - p_j)/mu) + exp(a0/mu))"
+        ),
     )
 
     def __post_init__(self) -> None:
@@ -235,9 +237,13 @@ class Pricing(Game):
             return {"firm": lambda seen: {"price": seen["own"] * 0 + index}}
 
         return Benchmarks(
-            first_best=Level(float(welfare[top]), "highest total surplus on the grid, by enumeration", always(int(top[0]))),
+            first_best=Level(
+                float(welfare[top]), "highest total surplus on the grid, by enumeration", always(int(top[0]))
+            ),
             equilibrium=Level(
-                float(welfare[nash]), "equilibrium of the one-shot game on the grid, by enumeration (regret 0)", always(nash[0])
+                float(welfare[nash]),
+                "equilibrium of the one-shot game on the grid, by enumeration (regret 0)",
+                always(nash[0]),
             ),
             others={
                 "monopoly": Level(

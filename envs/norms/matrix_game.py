@@ -26,7 +26,7 @@ class MatrixState(NamedTuple):
     first: Array
 
 
-def _dilemma(R: float, S: float, T: float, P: float) -> Nested:  # noqa: N803  (the payoffs' textbook names)
+def _dilemma(R: float, S: float, T: float, P: float) -> Nested:
     return (((R, S), (T, P)), ((R, T), (S, P)))
 
 
@@ -34,8 +34,8 @@ def _dilemma(R: float, S: float, T: float, P: float) -> Nested:  # noqa: N803  (
 class MatrixGame(Game):
     """A game of simultaneous moves given by its payoffs, repeated a known number of times.
 
-    The default is the prisoner's dilemma with (R, S, T, P) = (3, 0, 5, 1) (Axelrod 1984). ``stag_hunt``, ``chicken`` and
-    ``matching_pennies`` make the others.
+    The default is the prisoner's dilemma with (R, S, T, P) = (3, 0, 5, 1) (Axelrod 1984). ``stag_hunt``, ``chicken``
+    and ``matching_pennies`` make the others.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class MatrixGame(Game):
         Rounds of an episode; all know when it ends.
     """
 
-    payoffs: Nested = _dilemma(3, 0, 5, 1)
+    payoffs: Nested = (((3, 0), (5, 1)), ((3, 5), (0, 1)))
     actions: tuple[str, ...] = ("cooperate", "defect")
     repetitions: int = 1
 
@@ -69,7 +69,7 @@ class MatrixGame(Game):
             raise ValueError(f"payoffs: finite, of shape (players, {len(self.actions)}, ...), got shape {table.shape}")
 
     @classmethod
-    def prisoners_dilemma(cls, R: float = 3, S: float = 0, T: float = 5, P: float = 1, rounds: int = 1) -> Self:  # noqa: N803
+    def prisoners_dilemma(cls, R: float = 3, S: float = 0, T: float = 5, P: float = 1, rounds: int = 1) -> Self:
         """Return the prisoner's dilemma: T > R > P > S."""
         if not T > R > P > S:
             raise ValueError(f"payoffs: a prisoner's dilemma has T > R > P > S, got R={R}, S={S}, T={T}, P={P}")
@@ -109,7 +109,9 @@ class MatrixGame(Game):
     def about(self) -> str:
         """The rules in words, with the whole table."""
         names = ", ".join(f"player_{i}" for i in range(self.n))
-        lines = [f"In each of {self.repetitions} rounds {names} choose at once among {', '.join(self.actions)}. Payoffs, in that order:"]
+        lines = [
+            f"In each of {self.repetitions} rounds {names} choose at once among {', '.join(self.actions)}. Payoffs, in that order:"
+        ]
         for cell in np.ndindex(self.table.shape[1:]):
             chosen = ", ".join(self.actions[a] for a in cell)
             paid = ", ".join(f"{self.table[i][cell]:g}" for i in range(self.n))
@@ -191,12 +193,18 @@ class MatrixGame(Game):
             )
         else:
             if self.n != 2:
-                raise ValueError("benchmarks: no equilibrium in pure actions, and mixed ones are found for 2 players only")
+                raise ValueError(
+                    "benchmarks: no equilibrium in pure actions, and mixed ones are found for 2 players only"
+                )
             x, y = min(solve.mixed_nash(self.table), key=lambda mix: float(mix[0] @ welfare @ mix[1]))
-            level = Level(self.repetitions * float(x @ welfare @ y), "mixed equilibrium of each round, by support enumeration")
+            level = Level(
+                self.repetitions * float(x @ welfare @ y), "mixed equilibrium of each round, by support enumeration"
+            )
         return Benchmarks(
             first_best=Level(
-                self.repetitions * float(welfare[best]), "the cell with the highest sum of payoffs", {"player": self._always(best)}
+                self.repetitions * float(welfare[best]),
+                "the cell with the highest sum of payoffs",
+                {"player": self._always(best)},
             ),
             equilibrium=level,
         )
@@ -210,4 +218,3 @@ class MatrixGame(Game):
             return {"action": own + constant(own, cell[:count])}
 
         return play
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -14,8 +14,9 @@ from .seat import Others, Seat, find_game
 class RoleEnv(gymnasium.Env[np.ndarray[Any, Any], Any]):
     """A game from one player's seat.
 
-    ``step`` goes on until the player has to decide again, adding up what it is paid. An episode ends when the game does; a
-    time limit is Gymnasium's own (``max_episode_steps``). ``info`` holds the welfare created and, at the end, the measures.
+    ``step`` goes on until the player has to decide again, adding up what it is paid. An episode ends when the game
+    does; a time limit is Gymnasium's own (``max_episode_steps``). ``info`` holds the welfare created and, at the end,
+    the measures.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ class RoleEnv(gymnasium.Env[np.ndarray[Any, Any], Any]):
         ``"ansi"`` to read what the player is told.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}
+    metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012  (as Gymnasium declares it)
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class RoleEnv(gymnasium.Env[np.ndarray[Any, Any], Any]):
             info["measures"] = {name: float(v[0]) for name, v in self.game.measures(self.seat.worlds.state).items()}
         return self.seat.observe()[0], float(reward[0]), bool(done[0]), False, info
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """Return the prompt that the player would read."""
         if self.render_mode != "ansi":
             return None

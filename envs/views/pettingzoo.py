@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box, Discrete
 from pettingzoo import AECEnv, ParallelEnv
 
 from ..core.game import Acts, Game
@@ -143,13 +144,11 @@ class GameParallelEnv(ParallelEnv[str, Vector, Any]):
 class GameAECEnv(AECEnv[str, Vector, Any]):
     """A game in which players act in turn: at each stage those who decide something, in order; see ``env``."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}
-
     def __init__(self, game: Game, max_cycles: int | None, render_mode: str | None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._table = _Table(game, max_cycles)
         self.game = game
-        self.metadata = {"name": f"{game.name}-v0", "render_modes": ["ansi"], "is_parallelizable": False}  # type: ignore[misc]
+        self.metadata = {"name": f"{game.name}-v0", "render_modes": ["ansi"], "is_parallelizable": False}
         self.render_mode = render_mode
         self.possible_agents = list(game.players)
         self.agents = []
@@ -230,9 +229,9 @@ def _entropy() -> int:
 def _null(flat: Flat) -> Any:
     """Return the action that stands for a player who is not asked."""
     space = flat.action_space()
-    if hasattr(space, "low"):
+    if isinstance(space, Box):
         return np.clip(np.zeros(space.shape), space.low, space.high)
-    return np.zeros(space.shape, dtype=np.int64)
+    return 0 if isinstance(space, Discrete) else np.zeros(space.shape, dtype=np.int64)
 
 
 def parallel_env(

@@ -22,7 +22,9 @@ def find_game(game: Game | str, parameters: Mapping[str, Any]) -> Game:
     """Return a game, made by name if need be."""
     if isinstance(game, Game):
         if parameters:
-            raise TypeError(f"parameters {', '.join(parameters)} are for a game given by name; this one is made already")
+            raise TypeError(
+                f"parameters {', '.join(parameters)} are for a game given by name; this one is made already"
+            )
         return game
     made: Game = registry.create("games", game, **parameters)
     return made
@@ -71,8 +73,8 @@ class Seat:
     def step(self, actions: np.ndarray[Any, Any], frozen: np.ndarray[Any, Any] | None = None) -> tuple[Any, Any, Any]:
         """Act, and let the others act until the player decides again.
 
-        ``actions`` (count[, components]) are checked already; ``frozen`` worlds stay as they are. Returns reward (count,), done
-        (count,) and the welfare created (count,).
+        ``actions`` (count[, components]) are checked already; ``frozen`` worlds stay as they are. Returns reward
+        (count,), done (count,) and the welfare created (count,).
         """
         acts = self.flat.acts(actions[:, None])
         for name, values in acts.items():
@@ -91,7 +93,9 @@ class Seat:
         worlds, cast = self.worlds, self.cast
         some = bool(waits.any())
         before, memory = worlds.state, list(cast.memory)
-        acts = cast.act(worlds, worlds.view() if cast.parts else {}, {self.role.name: self._given}, ~waits if some else None)
+        acts = cast.act(
+            worlds, worlds.view() if cast.parts else {}, {self.role.name: self._given}, ~waits if some else None
+        )
         outcome = worlds.step(acts)
         reward = outcome.rewards[self.role.name][:, self.index]
         if not some:

@@ -17,9 +17,9 @@ from ..core.words import ActError, complain
 class Flat:
     """The flat face of a role: observation vectors and action arrays.
 
-    Observations are float32 vectors: one number a component for numeric fields, in their own unit, and a one-hot code for choices.
-    Actions are ``Discrete`` if a single discrete number is decided, ``MultiDiscrete`` if all are discrete, else a ``Box`` (in
-    which discrete components are real numbers that are rounded).
+    Observations are float32 vectors: one number a component for numeric fields, in their own unit, and a one-hot code
+    for choices. Actions are ``Discrete`` if a single discrete number is decided, ``MultiDiscrete`` if all are
+    discrete, else a ``Box`` (in which discrete components are real numbers that are rounded).
     """
 
     def __init__(self, role: Role) -> None:
@@ -44,7 +44,9 @@ class Flat:
         bounds = [(field.space.low, field.space.high) for field, _ in self.parts]
         if not self.discrete and any(math.isinf(bound) for pair in bounds for bound in pair):
             loose = next(f.name for f in role.acts if math.isinf(f.space.low) or math.isinf(f.space.high))
-            raise ValueError(f"field {loose!r} of {role.name}: an action needs finite bounds; give its Real a low and a high")
+            raise ValueError(
+                f"field {loose!r} of {role.name}: an action needs finite bounds; give its Real a low and a high"
+            )
         self._bounds = bounds
         self._span = bounds[0][1] - bounds[0][0] if bounds else 0
 
@@ -126,4 +128,3 @@ class Flat:
             if not self.discrete:
                 out[i] = min(max(out[i], low), high)
         return out.reshape(shape)
-

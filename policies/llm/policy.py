@@ -41,15 +41,15 @@ def load_scorer(model: str, device: str | None) -> Scores:
 class LanguageModel(Policy):
     """Plays any role in any game by reading its rules and prompts; acts are always legal.
 
-    The rules are the system's text, what the player sees is the user's, and the answer is a JSON object whose values are
-    chosen one after the other among all legal ones: the model's probabilities of the values, at a temperature, decide. Numbers
-    with more than ``levels`` values are reduced to that many evenly spaced ones.
+    The rules are the system's text, what the player sees is the user's, and the answer is a JSON object whose values
+    are chosen one after the other among all legal ones: the model's probabilities of the values, at a temperature,
+    decide. Numbers with more than ``levels`` values are reduced to that many evenly spaced ones.
 
     Parameters
     ----------
     model
-        ``"smollm2"`` (after ``societas fetch smollm2``), a folder with a transformers model, a hub id, or any object with a
-        method ``score(chats, options)``.
+        ``"smollm2"`` (after ``societas fetch smollm2``), a folder with a transformers model, a hub id, or any object
+        with a method ``score(chats, options)``.
     temperature
         0 takes the most probable value; 1 samples from the model's own probabilities.
     persona
@@ -156,7 +156,9 @@ class LanguageModel(Policy):
                     for place, score in zip(who, scores, strict=True):
                         world, seat = place
                         pick = _pick(score, luck[(*world, seat, draw)], self.temperature)
-                        host[field.name][(*world, seat) if component is None else (*world, seat, component)] = values[pick]
+                        host[field.name][(*world, seat) if component is None else (*world, seat, component)] = values[
+                            pick
+                        ]
                         answers[place] += options[pick][:-1] if options[pick][-1] in ",}" else options[pick]
                         if field.each and component == len(field.each) - 1:
                             answers[place] += "}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,15 +48,15 @@ class Scorer:
     """Log-probabilities of options under a causal language model.
 
     All prompts and options of a call form one tree of tokens. The model runs over each of its nodes once, with an
-    attention mask that lets a node see its ancestors only; so a prefix that prompts share (the rules), and the digits that
-    numbers share, cost nothing twice. The keys and values of the prefix common to all prompts of a call are kept between
-    calls.
+    attention mask that lets a node see its ancestors only; so a prefix that prompts share (the rules), and the digits
+    that numbers share, cost nothing twice. The keys and values of the prefix common to all prompts of a call are kept
+    between calls.
 
     Parameters
     ----------
     model, tokenizer
-        From transformers. The model must take four-dimensional attention masks, as Llama, Qwen, Mistral and their like do;
-        this is checked once, and a model that does not is run plainly, one option at a time.
+        From transformers. The model must take four-dimensional attention masks, as Llama, Qwen, Mistral and their
+        like do; this is checked once, and a model that does not is run plainly, one option at a time.
     device
         Where to run; None takes cuda if there is one.
     chunk
@@ -136,8 +137,9 @@ class Scorer:
             _prefix_free(some, ends)
         if self.plain is None:
             chat, some = jobs[0]
-            tree, plain = self._tree([prompts[chat]], [[ends[o] for o in some[:2]]]), self._plainly(
-                prompts[chat], [ends[o] for o in some[:2]]
+            tree, plain = (
+                self._tree([prompts[chat]], [[ends[o] for o in some[:2]]]),
+                self._plainly(prompts[chat], [ends[o] for o in some[:2]]),
             )
             half = getattr(self.model, "dtype", None) is not None and "16" in str(self.model.dtype)
             self.plain = bool(np.abs(tree[0] - plain).max() > (0.5 if half else 1e-3))
@@ -223,7 +225,10 @@ class Scorer:
         if name not in self._prefixes:
             cache = DynamicCache()
             self.model(
-                input_ids=torch.tensor([prefix], device=self.device), past_key_values=cache, use_cache=True, logits_to_keep=1
+                input_ids=torch.tensor([prefix], device=self.device),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
             )
             self._prefixes[name] = cache
             while len(self._prefixes) > 4:
@@ -278,12 +283,12 @@ def _prefix_free(options: Sequence[str], ends: dict[str, list[int]]) -> None:
     for option in ordered:
         if not ends[option]:
             raise ValueError(f"options: an option must have at least one token, got {option!r}")
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in itertools.pairwise(ordered):
         if ends[other][: len(ends[one])] == ends[one]:
             raise ValueError(f"options: {other!r} begins with the tokens of {one!r}; let each include what ends it")
 
 
-class quiet:  # noqa: N801  (used like contextlib's)
+class quiet:
     """Keep transformers from drawing bars and notes."""
 
     def __enter__(self) -> None:
@@ -291,12 +296,12 @@ class quiet:  # noqa: N801  (used like contextlib's)
 
         self.level = logging.get_verbosity()
         self.bars = logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        logging.set_verbosity(40)  # errors
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
     def __exit__(self, *_: object) -> None:
         from transformers.utils import logging
 
         logging.set_verbosity(self.level)
         if self.bars:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

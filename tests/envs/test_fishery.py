@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_arrays(examine_arrays: Callable[[Game], None]) -> None:
 # ---- sharing out a scarce stock -----------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def unit_by_unit(stock: int, wants: tuple[int, ...]) -> dict[tuple[int, ...], float]:
     """The law of giving each unit to one of those who still want some, by dynamic programming."""
     open_ = [i for i, want in enumerate(wants) if want]
@@ -102,7 +103,15 @@ def unit_by_unit(stock: int, wants: tuple[int, ...]) -> dict[tuple[int, ...], fl
 
 @pytest.mark.parametrize(
     ("stock", "wants"),
-    [(7, (5, 5)), (6, (1, 9, 9)), (10, (2, 3, 12)), (9, (12, 12, 12)), (8, (1, 2, 3, 4)), (5, (0, 4, 4)), (6, (2, 2, 2, 2, 2))],
+    [
+        (7, (5, 5)),
+        (6, (1, 9, 9)),
+        (10, (2, 3, 12)),
+        (9, (12, 12, 12)),
+        (8, (1, 2, 3, 4)),
+        (5, (0, 4, 4)),
+        (6, (2, 2, 2, 2, 2)),
+    ],
 )
 def test_scarce_stock_has_the_law_of_the_unit_by_unit_process(stock: int, wants: tuple[int, ...]) -> None:
     draws, n = 100_000, len(wants)
@@ -145,7 +154,14 @@ def test_shares_conserve_the_stock_and_exceed_no_want(stock: int, wants: list[in
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(2, 6), st.integers(5, 60), st.integers(1, 6), st.integers(1, 3), st.integers(0, 5), st.integers(0, 99))
+@given(
+    st.integers(2, 6),
+    st.integers(5, 60),
+    st.integers(1, 6),
+    st.integers(1, 3),
+    st.integers(0, 5),
+    st.integers(0, 99),
+)
 def test_fish_are_conserved(fishers: int, capacity: int, months: int, growth: int, collapse: int, seed: int) -> None:
     game = Fishery(fishers, capacity, months, growth, collapse)
     worlds = Worlds(game, 20, seed=seed)
@@ -207,7 +223,7 @@ def test_taking_all_is_a_best_response_to_others_who_do(fishers: int) -> None:
         sum(p * shares[0] for shares, p in unit_by_unit(capacity, (want, *(capacity,) * (fishers - 1))).items())
         for want in range(capacity + 1)
     ]
-    assert all(more >= less for less, more in zip(share, share[1:], strict=False))
+    assert all(more >= less for less, more in itertools.pairwise(share))
     assert share[-1] == pytest.approx(capacity / fishers)
     game = Fishery(fishers, capacity, 5, 3, collapse=0)
     level = game.benchmarks().equilibrium

@@ -30,8 +30,7 @@ HOSTILE = "<script>alert('x')</script> & <img src=x onerror=y>"
 SPEC: dict[str, Any] = {
     "name": "commons_words",
     "title": "A commons that words cannot describe",
-    "question": "When the stock is seen only through noise, does a promise still hold, "
-    "or does it take a *sanction*?",
+    "question": "When the stock is seen only through noise, does a promise still hold, or does it take a *sanction*?",
     "design": "Eight players share a stock that regrows.\n- Each round everyone takes `h` units.\n"
     "- The stock is read with noise.\n\nEvery institution is tried in the same worlds.",
     "game": "commons",
@@ -87,9 +86,7 @@ def rows(worlds: int = 24) -> pd.DataFrame:
                     for measure, values in columns.items()
                     for world in range(worlds)
                 ]
-    return pd.DataFrame(
-        records, columns=["institution", "uncertainty", "policy", "world", "measure", "value"]
-    )
+    return pd.DataFrame(records, columns=["institution", "uncertainty", "policy", "world", "measure", "value"])
 
 
 def learning() -> pd.DataFrame:
@@ -172,9 +169,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         self.tags.append(tag)
-        self.loads += [
-            given[name] or "" for name in ("src", "href", "srcset", "action", "data") if name in given
-        ]
+        self.loads += [given[name] or "" for name in ("src", "href", "srcset", "action", "data") if name in given]
         assert not any(name.startswith("on") for name in given)
         if tag == "table":
             self.tables.append({"caption": "", "head": [], "rows": []})
@@ -299,9 +294,7 @@ def test_answers_where_nothing_helps() -> None:
     meta = {"measures": {"overuse": {"better": "lower"}}}
     texts = [a.text for a in answers(summary(table), table, spec, meta)]
     assert len(texts) == 2
-    assert all(
-        t.startswith("“none” has the lowest overuse") and "no institution did better" in t for t in texts
-    )
+    assert all(t.startswith("“none” has the lowest overuse") and "no institution did better" in t for t in texts)
 
     table["value"] = np.random.default_rng(5).normal(size=len(table))
     table.loc[table["institution"] == "talk", "value"] -= 0.01

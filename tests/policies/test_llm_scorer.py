@@ -30,9 +30,7 @@ def tiny(template: bool = True) -> Any:
     core = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     core.pre_tokenizer = Split(Regex(r"[\s\S]"), "isolated")
     core.decoder = Fuse()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", eos_token="<end>"
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", eos_token="<end>")
     if template:
         tokenizer.chat_template = (
             "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}\n{% endfor %}"
@@ -134,9 +132,7 @@ def test_company_does_not_change_a_score(scorer: Scorer) -> None:
 @pytest.mark.parametrize("chunk", [1, 150, 100_000])
 def test_size_of_a_pass_does_not_change_a_score(chunk: int) -> None:
     some = chats(4)
-    for a, b in zip(
-        make(chunk=chunk).score(some, [NUMBERS] * 4), make().score(some, [NUMBERS] * 4), strict=True
-    ):
+    for a, b in zip(make(chunk=chunk).score(some, [NUMBERS] * 4), make().score(some, [NUMBERS] * 4), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
 
 
