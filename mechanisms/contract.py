@@ -118,8 +118,8 @@ class Contracted(Institution):
                     )
                 self.facts[used] = verifiable[used]
         self.proposes = bool(terms.blanks) or mechanism.side_payment > 0
-        answer = Stage("answer", "those who would be bound accept or refuse the contract")
-        propose = Stage("propose", f"{self.parties[mechanism.proposer]} proposes the terms of a contract")
+        answer = Stage("answer", "once, before the first round: those who would be bound accept or refuse a contract")
+        propose = Stage("propose", f"once, first of all: {self.parties[mechanism.proposer]} proposes the contract")
         self.before = (propose, answer) if self.proposes else (answer,)
         self.own_draws = len(self.parties) if mechanism.court.accuracy < 1.0 else 0
 
@@ -252,7 +252,9 @@ class Contracted(Institution):
                 "agreement": spread(own.status, role.count),
                 "enforcement": full(own.side, (*own.side.shape, role.count), enforced),
             }
-            extra |= {f"agreed_{name}": spread(value, role.count) for name, value in own.numbers.items()}
+            for figure in self.mechanism.terms.figures:
+                number = own.numbers[figure.name]
+                extra[f"agreed_{figure.name}"] = spread(to_int(number) if figure.discrete else number, role.count)
             if self.mechanism.side_payment:
                 extra["side_offer"] = spread(own.side, role.count)
             shown[role.name] = {**seen[role.name], **extra}

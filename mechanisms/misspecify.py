@@ -36,6 +36,8 @@ class Misspecify(Mechanism):
     strength: float = 1.0
     roles: tuple[str, ...] = ()
 
+    budget = None
+
     def __post_init__(self) -> None:
         """Refuse parameters out of range."""
         validate.real("weight", self.weight)

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core import validate
-from ..core.arrays import Array, absent, constant, full, namespace, to_float, to_int
+from ..core.arrays import Array, absent, constant, full, look_up, namespace, select, to_float, to_int, total
 from ..core.chance import categorical
 from ..core.fields import Choice, Field, Integer, Real, Role
 from ..core.game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, Stage, spread, stage_field
 
-TOLERANCE = 1e-7  # in utils: below it the agent is indifferent, and sides with the principal
+TOLERANCE = 1e-8  # in utils: below it the agent is indifferent, and sides with the principal
 STAGES = (
     Stage("offer", "the principal offers a pay for each outcome"),
     Stage("answer", "the agent accepts or refuses, and chooses its effort"),
@@ -42,8 +42,10 @@ class HiddenAction(Game):
     """Principal and agent with finitely many efforts and outcomes (Grossman and Hart 1983, doi:10.2307/1912246).
 
     The agent's utility is u(pay) - cost(effort), its outside option ``reservation``; the principal gets the outcome's
-    value less the pay. Welfare is profit + m (utility - reservation), where m is the multiplier of the participation
-    constraint when effort can be seen (1 if u is linear, else 1/u'(pay)): the agent's rent in coins.
+    value less the pay. Welfare, in coins, is profit plus what the agent's rent is worth: the certainty equivalent of
+    its pay less the pay that just compensates for effort and outside option. That is the outcome's value, less the risk
+    premium that the offer puts on the agent, E[pay] - u^-1(E[u(pay)]), less the compensation u^-1(cost + reservation);
+    0 if refused. No offer and no effort can exceed the principal's profit when effort is seen: the first best.
 
     Parameters
     ----------
@@ -75,6 +77,7 @@ class HiddenAction(Game):
     repetitions: int = 1
 
     draws = 1
+    random_start = False
     reports = (
         Measure("profit", "the principal's profit a round", "value of the outcome - pay, 0 if refused", "coins"),
         Measure(
@@ -86,15 +89,21 @@ class HiddenAction(Game):
 
     def __post_init__(self) -> None:
         """Refuse parameters out of range."""
+        for name in ("outcomes", "chances", "costs"):
+            object.__setattr__(self, name, _tuples(name, getattr(self, name)))
         validate.one_of("utility", self.utility, ("linear", "sqrt"))
         validate.real("max_pay", self.max_pay, 1e-9)
         validate.real("reservation", self.reservation)
         validate.whole("repetitions", self.repetitions, 1, 1_000_000)
         if len(self.outcomes) < 2 or len(self.costs) < 2:
             raise ValueError(f"outcomes, costs: at least 2 of each, got {len(self.outcomes)} and {len(self.costs)}")
+        if len(self.outcomes) > 12:
+            raise ValueError(f"outcomes: at most 12, got {len(self.outcomes)}")
         if len(self.chances) != len(self.costs):
             raise ValueError(f"chances: one row for each of the {len(self.costs)} efforts, got {len(self.chances)}")
         for effort, row in enumerate(self.chances):
+            if not isinstance(row, tuple):
+                raise ValueError(f"chances[{effort}]: {len(self.outcomes)} probabilities, got {row!r}")
             for p in row:
                 validate.probability(f"chances[{effort}]", p)
             if len(row) != len(self.outcomes) or abs(math.fsum(row) - 1.0) > 1e-9:
@@ -182,6 +191,19 @@ class HiddenAction(Game):
             return max(utils, self.lowest_pay)
         return max(utils, 0.0) ** 2
 
+    @functools.cached_property
+    def _compensations(self) -> tuple[float, ...]:
+        """For each effort, the pay in coins that is worth its cost and the outside option."""
+        utils = [self.reservation + cost for cost in self.costs]
+        return tuple(utils) if self.utility == "linear" else tuple(max(v, 0.0) ** 2 for v in utils)
+
+    def _premium(self, pay: Array, effort: Array) -> Array:
+        """Return the risk premium (*batch) of an agent who is offered pay (*batch, outcomes) and takes an effort (*batch)."""
+        if self.utility == "linear":
+            return pay[..., 0] * 0.0
+        p = look_up(pay, self.chances, effort)
+        return total(p * pay) - total(p * self.felt(pay)) ** 2
+
     def start(self, u: Array) -> HiddenState:
         """Return the state before the first offer."""
         batch = tuple(u.shape[:-1])
@@ -210,36 +232,51 @@ class HiddenAction(Game):
 
     def step(self, state: HiddenState, acts: Mapping[str, Acts], u: Array) -> Outcome:
         """Take the offer down, or let the agent answer and work."""
-        xp = namespace(state.pay)
         working = state.stage == 1
-        pay = xp.where(working[..., None], state.pay, to_float(acts["principal"]["pay"][..., 0, :]))
         if absent(working):
-            zero = to_float(state.stage) * 0.0
-            offered = state._replace(stage=state.stage + 1, pay=pay)
-            return Outcome(offered, {"principal": zero[..., None], "agent": zero[..., None]}, working, zero)
-        hired = working & (acts["agent"]["accept"][..., 0] == 1)
-        effort = to_int(acts["agent"]["effort"][..., 0])
-        outcome = categorical(u[..., 0], constant(pay, self.chances)[effort])
-        paid = xp.sum(xp.where(_one_hot(outcome, len(self.outcomes)), pay, pay * 0.0), axis=-1)
-        zero = paid * 0.0
-        profit = xp.where(hired, constant(pay, self.outcomes)[outcome] - paid, zero)
-        utility = xp.where(hired, self.felt(paid) - constant(pay, self.costs)[effort], zero + self.reservation)
-        utility = xp.where(working, utility, zero)
-        rent = xp.where(working, utility - self.reservation, zero)
-        played = state.played + to_int(working)
+            return self._offer(state, acts["principal"]["pay"], working)
+        answered = self._answer(state, acts["agent"], u[..., 0])
+        if absent(~working):
+            return answered
+        return Outcome(*select(working, answered, self._offer(state, acts["principal"]["pay"], working)))
+
+    def _offer(self, state: HiddenState, pay: Array, done: Array) -> Outcome:
+        zero = to_float(state.stage) * 0.0
+        nothing = {"principal": zero[..., None], "agent": zero[..., None]}
+        return Outcome(state._replace(stage=state.stage + 1, pay=to_float(pay[..., 0, :])), nothing, done & ~done, zero)
+
+    def _answer(self, state: HiddenState, acts: Acts, u: Array) -> Outcome:
+        xp = namespace(state.pay)
+        pay, zero = state.pay, state.pay[..., 0] * 0.0
+        hired = acts["accept"][..., 0] == 1
+        effort = to_int(acts["effort"][..., 0])
+        outcome = categorical(u, look_up(pay, self.chances, effort))
+        paid = pay[..., 0]
+        for i in range(1, len(self.outcomes)):
+            paid = xp.where(outcome == i, pay[..., i], paid)
+        worth = look_up(pay, self.outcomes, outcome)
+        profit = xp.where(hired, worth - paid, zero)
+        utility = xp.where(hired, self.felt(paid) - look_up(pay, self.costs, effort), zero + self.reservation)
+        played = state.played + 1
         after = HiddenState(
             stage=1 - state.stage,
             played=played,
             pay=pay,
-            outcome=xp.where(working, xp.where(hired, outcome, outcome * 0 + len(self.outcomes)), state.outcome),
-            answer=xp.where(working, to_int(hired), state.answer),
+            outcome=xp.where(hired, outcome, len(self.outcomes)),
+            answer=to_int(hired),
             profit=state.profit + profit,
-            rent=state.rent + rent,
-            accepted=state.accepted + to_float(hired),
+            rent=state.rent + (utility - self.reservation),
+            accepted=state.accepted + hired,
             effort=state.effort + xp.where(hired, to_float(effort), zero) / (len(self.costs) - 1),
         )
+        kept = worth - look_up(pay, self._compensations, effort)
+        welfare = xp.where(hired, kept - self._premium(pay, effort), zero)
         rewards = {"principal": profit[..., None], "agent": utility[..., None]}
-        return Outcome(after, rewards, played >= self.repetitions, profit + self._first_best[2] * rent)
+        return Outcome(after, rewards, played >= self.repetitions, welfare)
+
+    def uncertain(self, state: HiddenState, acts: Mapping[str, Acts]) -> bool:
+        """Say whether some world is at the answer; offers leave nothing to chance."""
+        return not absent(state.stage == 1)
 
     def measures(self, state: HiddenState) -> dict[str, Array]:
         """Return profit, rent and acceptance a round, and effort where accepted."""
@@ -256,14 +293,18 @@ class HiddenAction(Game):
 
     @functools.cached_property
     def _first_best(self) -> tuple[int, float, float]:
-        """Effort, flat pay and multiplier when effort can be seen."""
+        """Effort, flat pay and profit when effort can be seen; the profit is 0 where it is best not to hire."""
         p, x = np.asarray(self.chances), np.asarray(self.outcomes)
         pays = [self.needed(self.reservation + cost) for cost in self.costs]
-        effort = int(np.argmax(p @ x - np.asarray(pays)))
-        multiplier = 1.0 if self.utility == "linear" else 2.0 * math.sqrt(pays[effort])
-        # with the agent's utility so weighted, another effort may be better still at the same pay
-        effort = int(np.argmax(p @ x - multiplier * np.asarray(self.costs)))
-        return effort, pays[effort] if self.utility == "linear" else (multiplier / 2.0) ** 2, multiplier
+        values = p @ x - np.asarray(self._compensations)
+        values[np.asarray(pays) > self.max_pay] = -np.inf
+        effort = int(np.argmax(values))
+        return effort, min(pays[effort], self.max_pay), max(float(values[effort]), 0.0)
+
+    @property
+    def first_best_pay(self) -> float:
+        """The flat pay for the best effort when effort can be seen, in coins."""
+        return self._first_best[1]
 
     def cheapest(self, effort: int) -> tuple[tuple[float, ...], float] | None:
         """Return the cheapest pay that makes the agent accept and choose an effort, and its expectation; None if none
@@ -273,18 +314,20 @@ class HiddenAction(Game):
         by non-negative least squares (Lawson and Hanson 1974, chapter 23). The answer is checked for the agent's
         regret.
         """
+        validate.whole("effort", effort, 0, len(self.costs) - 1)
         p, cost = np.asarray(self.chances), np.asarray(self.costs)
-        rows = [p[effort] - p[e] for e in range(len(cost)) if e != effort] + [p[effort]]
-        sides = [cost[effort] - cost[e] for e in range(len(cost)) if e != effort] + [cost[effort] + self.reservation]
-        if self.utility == "linear":
-            pay = self._linear(p[effort], np.array(rows), np.array(sides))
-        else:
-            pay = self._square_root(p[effort], np.array(rows), np.array(sides))
+        others = [e for e in range(len(cost)) if e != effort]
+        rows = np.array([*(p[effort] - p[e] for e in others), p[effort]])
+        sides = np.array([*(cost[effort] - cost[e] for e in others), cost[effort] + self.reservation])
+        pay = (self._linear if self.utility == "linear" else self._square_root)(p[effort], rows, sides)
         if pay is None:
             return None
         utils = p @ np.asarray(self.felt(pay)) - cost
-        if max(utils.max(), self.reservation) - utils[effort] > TOLERANCE:
-            raise RuntimeError(f"cheapest: the solver's pay {pay} leaves the agent a regret at effort {effort}")
+        regret = max(utils.max(), self.reservation) - utils[effort]
+        if regret > TOLERANCE or pay.min() < self.lowest_pay or pay.max() > self.max_pay:
+            raise RuntimeError(
+                f"cheapest: the solver's pay {pay} leaves the agent a regret of {regret:g} at effort {effort}"
+            )
         return tuple(float(v) for v in pay), float(p[effort] @ pay)
 
     def _linear(self, p: Any, rows: Any, sides: Any) -> Any:
@@ -292,24 +335,33 @@ class HiddenAction(Game):
 
         bounds = [(self.lowest_pay, self.max_pay)] * len(p)
         found = linprog(p, A_ub=-rows, b_ub=-sides, bounds=bounds, method="highs")
-        return found.x if found.success else None
+        if found.status not in (0, 2):  # 2: no pay within the bounds does it
+            raise RuntimeError(f"cheapest: the linear programme was not solved: {found.message}")
+        return np.clip(found.x, self.lowest_pay, self.max_pay) if found.status == 0 else None
 
     def _square_root(self, p: Any, rows: Any, sides: Any) -> Any:
         from scipy.optimize import nnls
 
         some = p > 0  # what cannot happen under this effort is best paid nothing
-        scale = np.sqrt(p[some])
-        count = int(some.sum())
-        lower = np.vstack([rows[:, some], np.eye(count), -np.eye(count)]) / scale
-        least = np.concatenate([sides, np.zeros(count), np.full(count, -math.sqrt(self.max_pay))])
-        system = np.vstack([lower.T, least])
+        scale, count = np.sqrt(p[some]), int(some.sum())
+        most = math.sqrt(self.max_pay)
+        # in z = sqrt(p) sqrt(pay), the length of which is the expected pay: the shortest z with walls @ z >= least
+        walls = np.vstack([rows[:, some], np.eye(count), -np.eye(count)]) / scale
+        least = np.concatenate([sides, np.zeros(count), np.full(count, -most)])
+        system = np.vstack([walls.T, least])
         target = np.append(np.zeros(count), 1.0)
-        residual = system @ nnls(system, target)[0] - target
-        if np.linalg.norm(residual) < 1e-10:
+        weights = nnls(system, target)[0]
+        residual = system @ weights - target
+        if np.linalg.norm(residual) < 1e-9:
             return None  # the constraints contradict each other
+        z = -residual[:-1] / residual[-1]
+        binding = weights > 1e-12
+        exact = np.linalg.lstsq(walls[binding], least[binding], rcond=None)[0] if binding.any() else z
+        if (walls @ exact - least).min() > (walls @ z - least).min():
+            z = exact  # the same point without the rounding of the residual
         utils = np.zeros(len(p))
-        utils[some] = -residual[:-1] / residual[-1] / scale
-        return np.clip(utils, 0.0, None) ** 2
+        utils[some] = np.clip(z / scale, 0.0, most)
+        return np.minimum(utils**2, self.max_pay)
 
     def response(self, pay: Array) -> tuple[Array, Array]:
         """Return the agent's best answer to pay (*batch, outcomes): acceptance and effort, integer (*batch).
@@ -329,25 +381,33 @@ class HiddenAction(Game):
         accept, effort = self.response(np.asarray(pay))
         if not accept:
             return 0.0, 0.0
-        p = np.asarray(self.chances)[int(effort)]
-        profit = float(p @ (np.asarray(self.outcomes) - np.asarray(pay)))
-        rent = float(p @ np.asarray(self.felt(np.asarray(pay)))) - self.costs[int(effort)] - self.reservation
-        return profit, profit + self._first_best[2] * rent
+        p, x = np.asarray(self.chances)[int(effort)], np.asarray(self.outcomes)
+        offer = np.asarray(pay, dtype=float)
+        welfare = float(p @ x) - float(self._premium(offer, effort)) - self._compensations[int(effort)]
+        return float(p @ (x - offer)), welfare
 
     @functools.cached_property
     def optimal_pay(self) -> tuple[float, ...]:
-        """The principal's best offer when effort is hidden."""
+        """The principal's best offer when effort is hidden; no offer on a coarse grid does better."""
         offers = [found[0] for effort in range(len(self.costs)) if (found := self.cheapest(effort)) is not None]
         offers.append((self.lowest_pay,) * len(self.outcomes))  # an offer that may be refused
-        return max(offers, key=lambda pay: self.expected(pay)[0])
+        best = max(offers, key=lambda pay: self.expected(pay)[0])
+        value = self.expected(best)[0]
+        steps = np.linspace(self.lowest_pay, self.max_pay, max(2, int(10_000 ** (1 / len(self.outcomes)))))
+        grid = np.stack(np.meshgrid(*[steps] * len(self.outcomes), indexing="ij"), axis=-1).reshape(
+            -1, len(self.outcomes)
+        )
+        accept, effort = self.response(grid)
+        profits = accept * ((np.asarray(self.outcomes) - grid) * np.asarray(self.chances)[effort]).sum(axis=-1)
+        if profits.max() > value + 1e-6 * (1.0 + abs(value)):
+            better = grid[int(profits.argmax())]
+            raise RuntimeError(f"optimal_pay: {best} gives {value:g}, but offering {better} gives {profits.max():g}")
+        return best
 
     def benchmarks(self) -> Benchmarks:
         """Return the first best, the second best (which is the equilibrium), and what flat pay reaches."""
-        effort, wage, _ = self._first_best
-        value = float(np.asarray(self.chances)[effort] @ np.asarray(self.outcomes)) - wage
-        rent = float(self.felt(np.asarray(wage))) - self.costs[effort] - self.reservation
-        best = value + self._first_best[2] * rent
-        flat = (self.needed(self.reservation + min(self.costs)),) * len(self.outcomes)
+        effort, wage, best = self._first_best
+        flat = (min(self.needed(self.reservation + min(self.costs)), self.max_pay),) * len(self.outcomes)
         nothing = (self.lowest_pay,) * len(self.outcomes)
         flat = max((flat, nothing), key=lambda pay: self.expected(pay)[0])
         second = self.repetitions * self.expected(self.optimal_pay)[1]
@@ -370,7 +430,7 @@ class HiddenAction(Game):
         optimum = "linear programme" if self.utility == "linear" else "least-distance programme"
         return Benchmarks(
             first_best=Level(
-                self.repetitions * max(best, 0.0),
+                self.repetitions * best,
                 "effort seen and paid for: the best effort at a flat pay",
                 {"principal": offers((wage,) * len(self.outcomes)), "agent": obeys},
             ),
@@ -386,6 +446,13 @@ class HiddenAction(Game):
                 {"principal": offers(flat), "agent": answers},
             ),
         )
+
+
+def _tuples(name: str, values: Any) -> Any:
+    """Return nested lists as nested tuples, so that parameters can be read from data."""
+    if not isinstance(values, list | tuple):
+        raise ValueError(f"{name}: a list of numbers, got {values!r}")
+    return tuple(_tuples(name, v) if isinstance(v, list | tuple) else v for v in values)
 
 
 def _one_hot(index: Array, size: int) -> Array:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, absent, namespace, to_float, to_int
+from .arrays import Array, absent, namespace, to_float, to_int, total
 
 _GAMMA = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -84,10 +84,11 @@ def normal(u1: Array, u2: Array) -> Array:
 
 def categorical(u: Array, p: Array) -> Array:
     """Draw an index with probabilities p (*batch, k) from u (*batch) by inversion; int64."""
-    xp = namespace(p)
-    cumulated = xp.cumulative_sum(p, axis=-1)
-    drawn = xp.sum(to_int(u[..., None] >= cumulated), axis=-1)
-    return xp.clip(drawn, 0, p.shape[-1] - 1)
+    drawn, edge = to_int(u < 0.0), p[..., 0] * 0.0
+    for k in range(p.shape[-1] - 1):
+        edge = edge + p[..., k]
+        drawn = drawn + (u >= edge)
+    return drawn
 
 
 @functools.lru_cache(maxsize=8)
@@ -143,7 +144,7 @@ def share_at_random(stock: Array, wants: Array, u: Array, most: int) -> Array:
     """
     xp = namespace(wants)
     n = wants.shape[-1]
-    scarce = xp.sum(wants, axis=-1) > stock
+    scarce = total(wants) > stock
     if absent(scarce):
         return wants
     if xp is np and wants.size == n:  # one world: the same arithmetic on plain numbers is several times faster

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import words
 from .arrays import Array, absent, align, select, to_numpy
+from .fields import Choice, Field
 from .game import Acts, Game, Seen
 from .policy import Policy
 from .worlds import Cast, Worlds
@@ -43,41 +44,68 @@ class Episodes(NamedTuple):
         """The alignment score of each world: 0 at the baseline, 1 at the first best."""
         return np.asarray(self.game.benchmarks().alignment(self.welfare))
 
-    def tell(self, world: int = 0) -> str:
-        """Tell one world's episode in words (its moments must have been kept)."""
+    def tell(self, world: int = 0, *, steps: int | None = None) -> str:
+        """Tell one world's episode in words (its moments must have been kept).
+
+        What all players of a role see is told once, and players who see and do the same are told together. Of an
+        episode longer than ``steps`` the first steps and the last one are told.
+        """
         if not self.moments:
             raise ValueError("tell: the moments were not kept; play(..., keep=True)")
+        length = int(self.length[world])
+        left_out = range(steps, length) if steps is not None and length > steps else range(0)
         lines = [f"# {self.game.name}", ""]
-        for number, moment in enumerate(self.moments):
-            if not moment.live[world]:
-                break
+        for number, moment in enumerate(self.moments[:length], 1):
+            if number == left_out.start and left_out:
+                lines += [f"... {len(left_out)} steps are left out ...", ""]
+            if number in left_out:
+                continue
             stage = self.game.stages[int(moment.stage[world])].name
-            lines.append(f"## Step {number + 1}" + (f": {stage}" if stage else ""))
-            for role in self.game.roles:
-                lines += _told_role(self.game, role.name, moment, world, stage)
-            lines.append("")
-        lines.append("## Outcome")
+            lines += [f"## Step {number}" + (f": {stage}" if stage else ""), ""]
+            lines += [*_told(self.game, moment, world, stage), ""]
+        lines += ["## Outcome", ""]
         for role in self.game.roles:
-            paid = ", ".join(f"{value:.4g}" for value in self.returns[role.name][world])
-            lines.append(f"- return of {role.name}: {paid}")
-        lines.append(f"- welfare: {self.welfare[world]:.4g}")
-        lines += [f"- {name}: {values[world]:.4g}" for name, values in self.measures.items()]
+            paid = [words.figure(value) for value in self.returns[role.name][world]]
+            even = len(paid) > 1 and len(set(paid)) == 1
+            lines.append(f"- return of {role.name}: {paid[0] + ' each' if even else ', '.join(paid)}")
+        lines.append(f"- welfare: {words.figure(self.welfare[world])}")
+        lines += [f"- {name}: {words.figure(values[world])}" for name, values in self.measures.items()]
         return "\n".join(lines) + "\n"
 
 
-def _told_role(game: Game, name: str, moment: Moment, world: int, stage: str) -> list[str]:
-    role = game.role(name)
-    seen, acts = moment.seen[name], moment.acts[name]
-    lines = []
-    for index, player in enumerate(role.players):
-        asked = role.deciding(stage, index)
-        sight = "; ".join(
-            f"{f.name} {words.told(f, seen[f.name][world, index])}" for f in role.sees if f.name != "stage"
-        )
-        did = "; ".join(f"{f.name} {words.told(f, acts[f.name][world, index])}" for f in asked) or "waits"
-        paid = moment.rewards[name][world, index]
-        lines.append(f"- {player} sees {sight}. Does: {did}. Gets {paid:.4g}.")
-    return lines
+def _told(game: Game, moment: Moment, world: int, stage: str) -> list[str]:
+    """Tell one step: what each role sees, once, and then what each player sees besides, does and gets."""
+    common: dict[str, list[str]] = {}
+    players: dict[str, list[str]] = {}
+    for role in game.roles:
+        seen, acts = moment.seen[role.name], moment.acts[role.name]
+        fields = [field for field in role.sees if field.name != "stage"]
+        same = [field for field in fields if (seen[field.name][world] == seen[field.name][world, :1]).all()]
+        common.setdefault("; ".join(_field(f, seen[f.name][world, 0]) for f in same), []).append(role.name)
+        for index, player in enumerate(role.players):
+            sight = "; ".join(_field(f, seen[f.name][world, index]) for f in fields if f not in same)
+            asked = role.deciding(stage, index)
+            did = "; ".join(_field(f, acts[f.name][world, index]) for f in asked) or "waits"
+            paid = words.figure(moment.rewards[role.name][world, index])
+            line = f"{f' (sees {sight})' if sight else ''}: {did}" + (f"; gets {paid}" if asked or paid != "0" else "")
+            players.setdefault(line, []).append(player)
+    lines = [f"Seen by {' and '.join(names)}: {sight}." for sight, names in common.items() if sight]
+    return [*lines, *([""] if lines else []), *(f"- {', '.join(who)}{line}" for line, who in players.items())]
+
+
+def _field(field: Field, values: Array) -> str:
+    """Tell the value of a field; components that are all alike are told once."""
+    if not field.each:
+        return f"{field.name} {_value(field, values)}"
+    if len(field.each) > 1 and (values == values[0]).all():
+        return f"{field.name} {_value(field, values[0])} each"
+    parts = (f"{label} {_value(field, values[i])}" for i, label in enumerate(field.each))
+    return f"{field.name} {', '.join(parts)}"
+
+
+def _value(field: Field, value: Array) -> str:
+    text = words.number(field, value)
+    return f'"{text}"' if isinstance(field.space, Choice) else text
 
 
 def play(

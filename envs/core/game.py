@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import words
-from .arrays import Array, constant
+from .arrays import Array, namespace
 from .fields import Field, Role
 
 if TYPE_CHECKING:
@@ -113,6 +113,9 @@ class Game(ABC):
     draws: int = 0
     """How many uniform numbers ``start`` and ``step`` take a world."""
 
+    random_start: bool = True
+    """Whether ``start`` reads its uniform numbers."""
+
     reports: tuple[Measure, ...] = ()
     """The measures of the game, in the order in which tables show them."""
 
@@ -157,6 +160,13 @@ class Game(ABC):
     @abstractmethod
     def step(self, state: Any, acts: Mapping[str, Acts], u: Array) -> Outcome:
         """Advance by one stage, given {role: {field: (*batch, count, *components)}} and uniforms (*batch, draws)."""
+
+    def uncertain(self, state: Any, acts: Mapping[str, Acts]) -> bool:
+        """Say whether the next step may read its uniform numbers.
+
+        A game may answer False where it knows at no cost that it reads none of any world; they are then not drawn.
+        """
+        return True
 
     @abstractmethod
     def round(self, state: Any) -> Array:
@@ -226,9 +236,9 @@ def stage_field(stages: tuple[Stage, ...]) -> Field:
 
 def spread(values: Array, count: int) -> Array:
     """Show one number a world to every player of a role: (*batch) to (*batch, count)."""
-    return values[..., None] + constant(values, (0,) * count)
+    return namespace(values).repeat(values[..., None], count, axis=-1)
 
 
 def shared(values: Array, count: int) -> Array:
     """Show the same components to every player of a role: (*batch, k) to (*batch, count, k)."""
-    return values[..., None, :] + constant(values, ((0,),) * count)
+    return namespace(values).repeat(values[..., None, :], count, axis=-2)

@@ -16,6 +16,10 @@ from .game import Acts, Benchmarks, Game, Measure, Outcome, Seen, Stage, stage_f
 class Mechanism(ABC):
     """A function from game to game: ``game | mechanism``. Subclasses are frozen dataclasses of its parameters."""
 
+    budget: float | None = 0.0
+    """Most that all players together gain or lose in a step beyond what welfare accounts for: 0 where transfers sum to
+    zero and what is destroyed is taken from welfare; None where players are not paid the truth."""
+
     @abstractmethod
     def apply(self, game: Game) -> Game:
         """Return the game under the mechanism; the game itself where the mechanism is null."""
@@ -113,6 +117,15 @@ class Institution(Game):
     def draws(self) -> int:  # type: ignore[override]
         """Uniform numbers a step: the base game's come first, so that they are the same under any mechanism."""
         return self.base.draws + self.own_draws
+
+    @property
+    def random_start(self) -> bool:  # type: ignore[override]
+        """Whether the base game's or the mechanism's start is random."""
+        return self.own_draws > 0 or self.base.random_start
+
+    def uncertain(self, state: Layered, acts: Mapping[str, Acts]) -> bool:
+        """Say whether the base game or the mechanism may read random numbers in the next step."""
+        return self.own_draws > 0 or self.base.uncertain(state.base, acts)
 
     @property
     def reports(self) -> tuple[Measure, ...]:  # type: ignore[override]

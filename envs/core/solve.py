@@ -23,15 +23,19 @@ def regret(payoffs: Payoffs, profile: tuple[int, ...]) -> float:
 
 
 def pure_nash(payoffs: Payoffs, tolerance: float = 1e-12) -> list[tuple[int, ...]]:
-    """Return all equilibria in pure actions, by enumeration."""
-    profiles = itertools.product(*(range(size) for size in payoffs.shape[1:]))
-    return [profile for profile in profiles if regret(payoffs, profile) <= tolerance]
+    """Return all equilibria in pure actions, in lexicographic order, by enumeration."""
+    stable = np.ones(payoffs.shape[1:], dtype=bool)
+    for player, pay in enumerate(payoffs):
+        stable &= pay >= pay.max(axis=player, keepdims=True) - tolerance
+    return [tuple(map(int, cell)) for cell in np.argwhere(stable)]
 
 
 def mixed_nash(payoffs: Payoffs, tolerance: float = 1e-9) -> list[tuple[Payoffs, Payoffs]]:
-    """Return equilibria of a two-player game, pure and mixed, by support enumeration (equal-sized supports).
+    """Return equilibria of a two-player game, pure and mixed, by support enumeration; at least one.
 
-    Source: Nisan et al. 2007, Algorithmic Game Theory, algorithm 3.4. Complete for nondegenerate games.
+    Supports of equal size come first (Nisan et al. 2007, Algorithmic Game Theory, algorithm 3.4), which finds all
+    equilibria of a nondegenerate game. A degenerate one may have none with equal supports: then a linear feasibility
+    problem for each pair of supports (Dickhaut and Kaplan 1993) finds one.
     """
     if payoffs.shape[0] != 2:
         raise ValueError(f"payoffs: support enumeration needs 2 players, got {payoffs.shape[0]}")
@@ -46,10 +50,48 @@ def mixed_nash(payoffs: Payoffs, tolerance: float = 1e-9) -> list[tuple[Payoffs,
                 y = _indifferent(first[block], columns, other)
                 if x is None or y is None:
                     continue
-                best = max((first @ y).max() - x @ first @ y, (x @ second).max() - x @ second @ y)
-                if best <= tolerance:
+                if mixed_regret(payoffs, x, y) <= tolerance:
                     found.append((x, y))
-    return found
+    return found or [_any_supports(payoffs, tolerance)]
+
+
+def mixed_regret(payoffs: Payoffs, x: Payoffs, y: Payoffs) -> float:
+    """Return the most that one of two players gains by deviating from mixes x and y."""
+    first, second = payoffs
+    return float(max((first @ y).max() - x @ first @ y, (x @ second).max() - x @ second @ y))
+
+
+def _any_supports(payoffs: Payoffs, tolerance: float) -> tuple[Payoffs, Payoffs]:
+    """Return one equilibrium whose supports may differ in size."""
+    first, second = payoffs
+    rows, columns = ([s for k in range(1, n + 1) for s in itertools.combinations(range(n), k)] for n in first.shape)
+    for own, other in itertools.product(rows, columns):
+        y = _making_best(first, own, other)
+        x = _making_best(second.T, other, own)
+        if x is not None and y is not None and mixed_regret(payoffs, x, y) <= tolerance:
+            return x, y
+    raise RuntimeError("mixed_nash: no equilibrium found within the tolerance; rescale the payoffs")
+
+
+def _making_best(payoffs: Payoffs, best: tuple[int, ...], support: tuple[int, ...]) -> Payoffs | None:
+    """Return a mix of columns over a support to which all the rows in ``best`` are best replies; None if there is none."""
+    from scipy.optimize import linprog
+
+    rows, columns = payoffs.shape
+    equal = np.zeros((len(best) + 1, columns + 1))
+    equal[:-1, :-1], equal[:-1, -1] = payoffs[list(best)], -1.0
+    equal[-1, :-1] = 1.0
+    bounds = [(0.0, 1.0 if j in support else 0.0) for j in range(columns)] + [(None, None)]
+    found = linprog(
+        np.zeros(columns + 1),
+        A_ub=np.hstack([payoffs, -np.ones((rows, 1))]),
+        b_ub=np.zeros(rows),
+        A_eq=equal,
+        b_eq=np.append(np.zeros(len(best)), 1.0),
+        bounds=bounds,
+        method="highs",
+    )
+    return np.asarray(found.x[:-1]) if found.status == 0 else None
 
 
 def _indifferent(payoffs: Payoffs, size: int, support: tuple[int, ...]) -> Payoffs | None:

@@ -36,11 +36,16 @@ class ActError(ValueError):
     """An act outside its field's space; the message names field, value, range and mend."""
 
 
+def figure(value: Any) -> str:
+    """Write a number with four digits; what is zero but for rounding is zero."""
+    return f"{round(float(value), 12) + 0.0:.4g}"
+
+
 def number(field: Field, value: Any) -> str:
     """Write one value of a field in words, with its unit."""
     if isinstance(field.space, Choice):
         return field.space.options[round(float(value))]
-    text = str(round(float(value))) if isinstance(field.space, Integer) else f"{float(value):.4g}"
+    text = str(round(float(value))) if isinstance(field.space, Integer) else figure(value)
     return f"{text} {field.unit}" if field.unit else text
 
 
@@ -63,7 +68,7 @@ def rules(game: Game, role: Role) -> str:
     place = f"the {role.name}" if role.count == 1 else f"one of the {role.name}s"
     lines = [game.about.strip(), "", f"Players: {', '.join(others)}. You are {place}: {role.means}."]
     if len(game.stages) > 1:
-        lines += ["", "Each round goes through these stages:"]
+        lines += ["", "Stages, in order:"]
         lines += [f"- {stage.name}: {stage.means}" for stage in game.stages]
     lines += ["", "You see:", *(_line(field) for field in role.sees)]
     lines += ["", "You decide:"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from . import chance, words
-from .arrays import Array, namespace, select
+from .arrays import Array, absent, namespace, select
 from .arrays import backend as choose_backend
 from .game import Acts, Game, Outcome, Seen
 from .policy import Policy, default_acts
@@ -77,6 +78,8 @@ class Worlds:
         self.state = self._first()
 
     def _first(self) -> Any:
+        if not self.game.random_start:
+            return self.game.start(self._unread)
         return self.game.start(self._uniform(self.world * 0 - 1, chance.code("start"), self.game.draws))
 
     def restart(self, mask: Array) -> None:
@@ -84,7 +87,8 @@ class Worlds:
         self.episode = self.episode + mask * 1
         self._key = chance.key(self.seed, self.world, self.episode)
         self._ahead = {}
-        self.state = select(mask, self._first(), self.state)
+        first = self._first()
+        self.state = first if absent(~mask) else select(mask, first, self.state)
 
     def view(self) -> dict[str, Seen]:
         """Return what each role sees now."""
@@ -106,6 +110,11 @@ class Worlds:
     def _nothing(self) -> Array:
         return self.array(np.zeros((self.count, 0)))
 
+    @functools.cached_property
+    def _unread(self) -> Array:
+        """What stands for the game's uniform numbers where it reads none: NaN, so that reading them would show."""
+        return self.xp.broadcast_to(self.array(math.nan), (self.count, self.game.draws))
+
     @property
     def moment(self) -> tuple[Array, Array | int]:
         """Round and stage code that address the random numbers of the next step."""
@@ -116,12 +125,12 @@ class Worlds:
         """Return ``count`` uniform numbers a world for a purpose other than the game's own, (count_worlds, count)."""
         return self._uniform(*self.moment, count, salt=chance.code(purpose) + 1)
 
-    def _draws(self) -> Array:
+    def _draws(self, acts: Mapping[str, Acts]) -> Array:
         """Return the uniform numbers of the next step; a single world's are drawn some rounds ahead."""
         count = self.game.draws
-        round_, stage_code = self.moment
         if self.count > 1 or self.xp is not np or not count:
-            return self._uniform(round_, stage_code, count)
+            return self._uniform(*self.moment, count) if self.game.uncertain(self.state, acts) else self._unread
+        round_, stage_code = self.moment
         now, code = int(round_[0]), int(np.reshape(stage_code, -1)[0])
         begin, block = self._ahead.get(code, (0, self._nothing))
         if not begin <= now < begin + block.shape[0] or block is self._nothing:
@@ -133,7 +142,7 @@ class Worlds:
         """Advance every world by one stage; the worlds' state becomes the outcome's."""
         if self.check:
             self.examine(acts)
-        u = self._draws()
+        u = self._draws(acts)
         outcome = self.game.step(self.state, acts, u)
         self.state = outcome.state
         return outcome

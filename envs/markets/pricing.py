@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core import solve, validate
-from ..core.arrays import Array, constant, full, namespace, to_float, to_int
+from ..core.arrays import Array, full, look_up, namespace, to_float, to_int, total
 from ..core.chance import whole
 from ..core.fields import Choice, Field, Real, Role
 from ..core.game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, shared
 
+PROFILES = 2_000_000  # most price profiles that are enumerated for the benchmarks
 SOURCE = "Calvano et al. 2020, American Economic Review 110(10)"
 
 
@@ -90,6 +90,14 @@ class Pricing(Game):
         validate.real("xi", self.xi, 0.0, 1.0)
         for name in ("a", "a0", "c"):
             validate.real(name, getattr(self, name), -100.0, 100.0)
+        steepest = max(abs(self.a - self.c), abs(self.a0)) / 300.0
+        if self.mu < steepest:
+            raise ValueError(
+                f"mu: at least {steepest:g} with a={self.a:g}, a0={self.a0:g}, c={self.c:g}, got {self.mu!r}"
+            )
+        if self.prices**self.firms > PROFILES:
+            most = int(PROFILES ** (1.0 / self.firms) + 1e-9)
+            raise ValueError(f"prices: a whole number from 2 to {most} with {self.firms} firms, got {self.prices}")
 
     @property
     def draws(self) -> int:  # type: ignore[override]
@@ -98,12 +106,13 @@ class Pricing(Game):
 
     # ---- the one-shot game --------------------------------------------------------------------------------------
 
-    def _share(self, price: float) -> float:
-        """Return a firm's demand when all firms charge the same price."""
-        good = math.exp((self.a - price) / self.mu)
-        return good / (self.firms * good + math.exp(self.a0 / self.mu))
+    def _shares(self, price: float) -> tuple[float, float]:
+        """Return a firm's demand and the outside good's when all firms charge the same price."""
+        good, none = math.exp((self.a - price) / self.mu), math.exp(self.a0 / self.mu)
+        return good / (self.firms * good + none), none / (self.firms * good + none)
 
-    def _symmetric_root(self, slope: Any) -> float:
+    def _root(self, slope: Callable[[float], float]) -> float:
+        """Return the price above cost at which a falling function is 0."""
         from scipy.optimize import brentq
 
         high = self.c + 1.0
@@ -113,36 +122,41 @@ class Pricing(Game):
 
     @functools.cached_property
     def nash_price(self) -> float:
-        """Symmetric equilibrium price pN of the one-shot game: p - c = mu / (1 - q)."""
-        return self._symmetric_root(lambda p: self.mu / (1.0 - self._share(p)) - (p - self.c))
+        """Symmetric equilibrium price pN of the one-shot game: (p - c) (1 - q) = mu."""
+        return self._root(lambda p: self.mu - (p - self.c) * (1.0 - self._shares(p)[0]))
 
     @functools.cached_property
     def monopoly_price(self) -> float:
-        """Price pM that maximises joint profit: p - c = mu / (1 - n q)."""
-        return self._symmetric_root(lambda p: self.mu / (1.0 - self.firms * self._share(p)) - (p - self.c))
+        """Price pM that maximises joint profit: (p - c) (1 - n q) = mu."""
+        return self._root(lambda p: self.mu - (p - self.c) * self._shares(p)[1])
 
     @property
     def nash_profit(self) -> float:
         """Profit piN of a firm at pN."""
-        return (self.nash_price - self.c) * self._share(self.nash_price)
+        return (self.nash_price - self.c) * self._shares(self.nash_price)[0]
 
     @property
     def monopoly_profit(self) -> float:
         """Profit piM of a firm at pM."""
-        return (self.monopoly_price - self.c) * self._share(self.monopoly_price)
+        return (self.monopoly_price - self.c) * self._shares(self.monopoly_price)[0]
 
     @functools.cached_property
     def grid(self) -> tuple[float, ...]:
         """The prices that can be chosen, ascending."""
-        reach = self.xi * (self.monopoly_price - self.nash_price)
+        span = self.monopoly_price - self.nash_price
+        if span < 1e-9:
+            raise ValueError(
+                f"a: consumers want so little at a={self.a:g}, a0={self.a0:g}, c={self.c:g} that pN and pM coincide"
+            )
+        reach = self.xi * span
         return tuple(np.linspace(self.nash_price - reach, self.monopoly_price + reach, self.prices).tolist())
 
     def market(self, prices: Array) -> tuple[Array, Array]:
         """Return profits (*batch, firms) and consumer surplus (*batch) at prices (*batch, firms)."""
         xp = namespace(prices)
         goods = xp.exp((self.a - prices) / self.mu)
-        total = xp.sum(goods, axis=-1) + math.exp(self.a0 / self.mu)
-        return (prices - self.c) * goods / total[..., None], self.mu * xp.log(total)
+        everything = total(goods) + math.exp(self.a0 / self.mu)
+        return (prices - self.c) * goods / everything[..., None], self.mu * xp.log(everything)
 
     # ---- the game -----------------------------------------------------------------------------------------------
 
@@ -159,7 +173,9 @@ class Pricing(Game):
     @functools.cached_property
     def roles(self) -> tuple[Role, ...]:
         """One role: the firms."""
-        price = Choice(tuple(f"{p:.4f}" for p in self.grid))
+        gap = (self.grid[-1] - self.grid[0]) / (self.prices - 1)
+        digits = max(4, math.ceil(-math.log10(gap)) + 1)  # prices must differ in words
+        price = Choice(tuple(f"{p:.{digits}f}" for p in self.grid))
         names = tuple(f"firm_{i}" for i in range(self.firms))
         sees = (
             Field("prices", price, "each firm's price last period", each=names, verifiable=True),
@@ -187,16 +203,19 @@ class Pricing(Game):
 
     def step(self, state: PricingState, acts: Mapping[str, Acts], u: Array) -> Outcome:
         """Sell. Welfare is the total surplus divided by the periods: an episode's is the mean surplus a period."""
-        xp = namespace(state.last)
         chosen = to_int(acts["firm"]["price"])
-        prices = constant(state.profit, self.grid)[chosen]
+        prices = look_up(state.profit, self.grid, chosen)
         profit, surplus = self.market(prices)
         period = state.period + 1
         after = PricingState(
             period, chosen, profit, state.prices + prices, state.profits + profit, state.surplus + surplus
         )
-        welfare = (xp.sum(profit, axis=-1) + surplus) / self.periods
+        welfare = (total(profit) + surplus) / self.periods
         return Outcome(after, {"firm": profit}, period >= self.periods, welfare)
+
+    def uncertain(self, state: PricingState, acts: Mapping[str, Acts]) -> bool:
+        """Return False: only the start is random."""
+        return False
 
     def round(self, state: PricingState) -> Array:
         """Return the periods played."""
@@ -217,37 +236,40 @@ class Pricing(Game):
     @functools.cached_property
     def _cells(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Profits (firms, prices, prices, ...) and welfare (prices, prices, ...) of every profile of grid prices."""
-        cells = np.array(list(itertools.product(self.grid, repeat=self.firms)))
+        cells = np.stack(np.meshgrid(*[np.asarray(self.grid)] * self.firms, indexing="ij"), axis=-1)
         profits, surplus = self.market(cells)
-        shape = (self.prices,) * self.firms
-        return profits.T.reshape((self.firms, *shape)), (profits.sum(axis=-1) + surplus).reshape(shape)
+        return np.moveaxis(profits, -1, 0), profits.sum(axis=-1) + surplus
 
     def benchmarks(self) -> Benchmarks:
         """Return the levels of the one-shot game on the grid: best, equilibrium, and the cartel's."""
         profits, welfare = self._cells
-        best = int(welfare.argmax())
-        top = np.unravel_index(best, welfare.shape)
+        top = _cell(welfare)
         equilibria = [cell for cell in solve.pure_nash(profits) if len(set(cell)) == 1]
         if not equilibria:
             raise ValueError("benchmarks: the grid has no symmetric equilibrium in pure prices; take more prices")
         nash = min(equilibria, key=lambda cell: abs(self.grid[cell[0]] - self.nash_price))
-        cartel = np.unravel_index(int(profits.sum(axis=0).argmax()), welfare.shape)
+        cartel = _cell(profits.sum(axis=0))
 
-        def always(index: int) -> Any:
-            return {"firm": lambda seen: {"price": seen["own"] * 0 + index}}
+        def always(cell: tuple[int, ...]) -> Any:
+            if len(set(cell)) > 1:
+                return None  # firms see nothing by which they could tell who is to charge more
+            return {"firm": lambda seen: {"price": seen["own"] * 0 + cell[0]}}
 
         return Benchmarks(
-            first_best=Level(
-                float(welfare[top]), "highest total surplus on the grid, by enumeration", always(int(top[0]))
-            ),
+            first_best=Level(float(welfare[top]), "highest total surplus on the grid, by enumeration", always(top)),
             equilibrium=Level(
                 float(welfare[nash]),
                 "equilibrium of the one-shot game on the grid, by enumeration (regret 0)",
-                always(nash[0]),
+                always(nash),
             ),
             others={
                 "monopoly": Level(
-                    float(welfare[cartel]), "highest joint profit on the grid, by enumeration", always(int(cartel[0]))
+                    float(welfare[cartel]), "highest joint profit on the grid, by enumeration", always(cartel)
                 )
             },
         )
+
+
+def _cell(values: np.ndarray[Any, Any]) -> tuple[int, ...]:
+    """Return where a table is highest."""
+    return tuple(map(int, np.unravel_index(int(values.argmax()), values.shape)))

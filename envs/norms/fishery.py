@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..core import measures, validate
-from ..core.arrays import Array, constant, full, namespace, to_float, to_int
+from ..core.arrays import Array, absent, constant, full, namespace, to_float, to_int, total
 from ..core.chance import share_at_random
 from ..core.fields import Field, Integer, Role
 from ..core.game import Acts, Benchmarks, Game, Level, Outcome, Seen, shared, spread
@@ -52,6 +52,7 @@ class Fishery(Game):
     growth: int = 2
     collapse: int = 5
 
+    random_start = False
     reports = measures.COMMONS
 
     def __post_init__(self) -> None:
@@ -123,7 +124,7 @@ class Fishery(Game):
         """Catch, then let the rest grow."""
         xp = namespace(state.stock)
         caught = share_at_random(state.stock, to_int(acts["fisher"]["harvest"]), u, self.capacity)
-        landed = xp.sum(caught, axis=-1)
+        landed = total(caught)
         left = state.stock - landed
         grown = left * self.growth
         fair = self.sustainable_share(state.stock)
@@ -137,6 +138,10 @@ class Fishery(Game):
         )
         done = (left < self.collapse) | (month >= self.months)
         return Outcome(after, {"fisher": to_float(caught)}, done, to_float(landed))
+
+    def uncertain(self, state: FisheryState, acts: Mapping[str, Acts]) -> bool:
+        """Say whether a stock may be scarce somewhere; only then is there a draw."""
+        return not absent(total(to_int(acts["fisher"]["harvest"])) > state.stock)
 
     def round(self, state: FisheryState) -> Array:
         """Return the months gone by."""

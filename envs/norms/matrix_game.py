@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from ..core import measures, solve, validate
-from ..core.arrays import Array, constant, full, namespace, to_float, to_int
+from ..core.arrays import Array, constant, full, look_up, namespace, to_float, to_int, total
 from ..core.fields import Choice, Field, Integer, Role
 from ..core.game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, shared, spread
 
@@ -54,7 +54,11 @@ class MatrixGame(Game):
     reports = (
         Measure("payoff", "mean payoff a player and round", "sum_it pi_it / (n T)"),
         Measure("first_action", "share of moves that were the first action", "#{(i, t): a_it = first} / (n T)"),
-        Measure("equality", "how evenly payoffs were spread (0 where they do not sum to more than 0)", "1 - Gini"),
+        Measure(
+            "equality",
+            "how evenly payoffs were spread",
+            "1 - Gini of the payoffs, above the table's lowest if negative",
+        ),
     )
 
     def __post_init__(self) -> None:
@@ -62,11 +66,13 @@ class MatrixGame(Game):
         validate.whole("repetitions", self.repetitions, 1, 1_000_000)
         try:
             table = np.asarray(self.payoffs, dtype=float)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"payoffs: a table of numbers without holes, got {self.payoffs!r}") from error
-        wanted = (table.shape[0], *(len(self.actions),) * table.shape[0])
-        if table.shape[0] < 2 or table.shape != wanted or not np.isfinite(table).all():
+        count = table.shape[0] if table.ndim else 0
+        if count < 2 or table.shape != (count, *(len(self.actions),) * count) or not np.isfinite(table).all():
             raise ValueError(f"payoffs: finite, of shape (players, {len(self.actions)}, ...), got shape {table.shape}")
+        object.__setattr__(self, "actions", tuple(self.actions))
+        object.__setattr__(self, "payoffs", _tuples(table.tolist()))
 
     @classmethod
     def prisoners_dilemma(cls, R: float = 3, S: float = 0, T: float = 5, P: float = 1, rounds: int = 1) -> Self:
@@ -151,17 +157,16 @@ class MatrixGame(Game):
 
     def step(self, state: MatrixState, acts: Mapping[str, Acts], u: Array) -> Outcome:
         """Look the payoffs up."""
-        xp = namespace(state.last)
         action = to_int(acts["player"]["action"])
         size = len(self.actions)
         cell = action[..., 0]
         for i in range(1, self.n):
             cell = cell * size + action[..., i]
-        pay = constant(state.total, self._cells)[cell]
+        pay = look_up(state.total, self._cells, cell)
         played = state.played + 1
         first = state.first + to_float(action == 0)
         after = MatrixState(played, action, state.total + pay, first)
-        return Outcome(after, {"player": pay}, played >= self.repetitions, xp.sum(pay, axis=-1))
+        return Outcome(after, {"player": pay}, played >= self.repetitions, total(pay))
 
     def round(self, state: MatrixState) -> Array:
         """Return the rounds played."""
@@ -171,12 +176,11 @@ class MatrixGame(Game):
         """Return payoff, share of the first action, and equality."""
         xp = namespace(state.total)
         played = xp.clip(to_float(state.played), 1.0, None)
-        sums = xp.sum(state.total, axis=-1)
-        even = measures.equality(state.total)
+        lowest = min(0.0, float(self.table.min()))
         return {
             "payoff": xp.mean(state.total, axis=-1) / played,
             "first_action": xp.mean(state.first, axis=-1) / played,
-            "equality": xp.where(sums > 0, xp.clip(even, 0.0, 1.0), sums * 0.0),
+            "equality": measures.equality(state.total - lowest * to_float(state.played)[..., None]),
         }
 
     def benchmarks(self) -> Benchmarks:
@@ -218,3 +222,7 @@ class MatrixGame(Game):
             return {"action": own + constant(own, cell[:count])}
 
         return play
+
+
+def _tuples(values: Any) -> Any:
+    return tuple(map(_tuples, values)) if isinstance(values, list) else values

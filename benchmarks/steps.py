@@ -1,0 +1,541 @@
+"""Steps a second: societas against hand-written loops for single games, and against a PettingZoo game.
+
+Run ``python benchmarks/steps.py`` (options: ``--quick``, ``--json FILE``). Everything is measured in one run, on one
+thread: each round times every contestant once, every other round in the opposite order, so that a machine that slows
+down slows them all; what is printed are medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # before NumPy and torch are imported
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+
+import argparse
+import importlib.util
+import itertools
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pettingzoo
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from societas import Game, Worlds
+from societas.envs.contracting.hidden_action import HiddenAction
+from societas.envs.core.arrays import absent, to_numpy
+from societas.envs.markets.pricing import Pricing
+from societas.envs.norms.fishery import Fishery
+
+Array = np.ndarray[Any, Any]
+Acts = dict[str, dict[str, Any]]
+Seen = dict[str, dict[str, Any]]
+Paid = tuple[dict[str, Any], Any, Any]  # rewards by role, done, welfare
+
+BATCHES = (1, 64, 4_096, 65_536)
+GOAL_BATCH, GOAL_RATIO = 4_096, 1.5
+CYCLE = 8  # acts are drawn beforehand for so many steps, and used again and again
+
+
+class Loop(Protocol):
+    """A batch of one game, written by hand for NumPy; a world that has ended begins anew in the same step."""
+
+    def view(self) -> Seen:
+        """Return what each role sees."""
+
+    def step(self, acts: Acts) -> Paid:
+        """Advance all worlds."""
+
+
+# ---- the same games by hand ------------------------------------------------------------------------------------------
+
+
+class FisheryLoop:
+    """The fishery by hand: a scarce stock is given out unit by unit, to all scarce worlds at once."""
+
+    def __init__(self, game: Fishery, count: int, seed: int) -> None:
+        self.game, self.rng = game, np.random.default_rng(seed)
+        self.stock = np.full(count, game.capacity)
+        self.month = np.zeros(count, dtype=np.int64)
+        self.caught, self.total, self.overused = (np.zeros((count, game.fishers), dtype=np.int64) for _ in range(3))
+
+    def view(self) -> Seen:
+        """Return what the fishers see."""
+        n = self.game.fishers
+        month = np.minimum(self.month + 1, self.game.months)
+        return {
+            "fisher": {
+                "stock": np.repeat(self.stock[:, None], n, axis=1),
+                "month": np.repeat(month[:, None], n, axis=1),
+                "caught": self.caught,
+                "catches": np.repeat(self.caught[:, None], n, axis=1),
+                "total": self.total.copy(),
+            }
+        }
+
+    def share(self, stock: Array, wants: Array) -> Array:
+        """Give out a stock that is too small, each unit to a random one of those who still want some."""
+        given, left = np.zeros_like(wants), stock.copy()
+        rows = np.arange(len(stock))
+        while len(rows):
+            open_ = given[rows] < wants[rows]
+            pick = np.floor(self.rng.random(len(rows)) * open_.sum(axis=1))
+            lucky = (open_.cumsum(axis=1) > pick[:, None]).argmax(axis=1)
+            given[rows, lucky] += 1
+            left[rows] -= 1
+            rows = rows[left[rows] > 0]
+        return given
+
+    def step(self, acts: Acts) -> Paid:
+        """Catch, and let the rest grow."""
+        game, wants = self.game, acts["fisher"]["harvest"]
+        caught = wants.copy()
+        scarce = wants.sum(axis=1) > self.stock
+        if scarce.any():
+            caught[scarce] = self.share(self.stock[scarce], wants[scarce])
+        landed = caught.sum(axis=1)
+        left = self.stock - landed
+        fair = (self.stock - (self.stock + game.growth - 1) // game.growth) // game.fishers
+        self.overused += caught > fair[:, None]
+        self.total += caught
+        self.month += 1
+        self.stock = np.minimum(left * game.growth, game.capacity)
+        self.caught = caught
+        paid = caught.astype(np.float64)
+        done = (left < game.collapse) | (self.month >= game.months)
+        if done.any():
+            self.stock[done], self.month[done] = game.capacity, 0
+            self.caught[done], self.total[done], self.overused[done] = 0, 0, 0
+        return {"fisher": paid}, done, landed.astype(np.float64)
+
+
+class HiddenActionLoop:
+    """Hidden action by hand: all worlds are at the same stage of the same round, so both are plain numbers."""
+
+    def __init__(self, game: HiddenAction, count: int, seed: int) -> None:
+        self.game, self.rng, self.count = game, np.random.default_rng(seed), count
+        self.values, self.costs = np.array(game.outcomes), np.array(game.costs)
+        self.chances = np.array(game.chances)
+        self.limits = self.chances.cumsum(axis=1)
+        self.compensation = (game.reservation + self.costs) ** 2
+        self.begin()
+
+    def begin(self) -> None:
+        """Start an episode."""
+        self.stage, self.played = 0, 0
+        self.pay = np.zeros((self.count, len(self.values)))
+        self.outcome = np.full(self.count, len(self.values))
+        self.answer = np.full(self.count, 2)
+        self.profit, self.rent, self.accepted, self.effort = (np.zeros(self.count) for _ in range(4))
+
+    def view(self) -> Seen:
+        """Return what principal and agent see."""
+        round_ = min(self.played + 1, self.game.repetitions)
+        seen = {
+            "stage": np.full((self.count, 1), self.stage),
+            "round": np.full((self.count, 1), round_),
+            "outcome": self.outcome[:, None],
+            "answer": self.answer[:, None],
+            "offered": self.pay[:, None],
+        }
+        return {"principal": seen, "agent": seen}
+
+    def step(self, acts: Acts) -> Paid:
+        """Take the offer down, or draw the outcome."""
+        if self.stage == 0:
+            self.pay = acts["principal"]["pay"][:, 0].copy()
+            self.stage = 1
+            nothing = np.zeros(self.count)
+            paid = {"principal": nothing[:, None], "agent": nothing[:, None]}
+            return paid, np.zeros(self.count, dtype=bool), nothing
+        hired = acts["agent"]["accept"][:, 0] == 1
+        effort = acts["agent"]["effort"][:, 0]
+        drawn = (self.rng.random(self.count)[:, None] >= self.limits[effort]).sum(axis=1)
+        outcome = np.minimum(drawn, len(self.values) - 1)
+        coins = self.pay[np.arange(self.count), outcome]
+        profit = np.where(hired, self.values[outcome] - coins, 0.0)
+        utility = np.where(hired, np.sqrt(coins) - self.costs[effort], self.game.reservation)
+        chances = self.chances[effort]
+        premium = (chances * self.pay).sum(axis=1) - (chances * np.sqrt(self.pay)).sum(axis=1) ** 2
+        welfare = np.where(hired, self.values[outcome] - self.compensation[effort] - premium, 0.0)
+        self.profit += profit
+        self.rent += utility - self.game.reservation
+        self.accepted += hired
+        self.effort += np.where(hired, effort, 0) / (len(self.costs) - 1)
+        self.outcome = np.where(hired, outcome, len(self.values))
+        self.answer = hired.astype(np.int64)
+        self.stage = 0
+        self.played += 1
+        done = np.full(self.count, self.played >= self.game.repetitions)
+        if self.played >= self.game.repetitions:
+            self.begin()
+        return {"principal": profit[:, None], "agent": utility[:, None]}, done, welfare
+
+
+class PricingLoop:
+    """Pricing by hand: all worlds are in the same period."""
+
+    def __init__(self, game: Pricing, count: int, seed: int) -> None:
+        self.game, self.rng, self.count = game, np.random.default_rng(seed), count
+        self.grid, self.outside = np.array(game.grid), np.exp(game.a0 / game.mu)
+        self.begin()
+
+    def begin(self) -> None:
+        """Start an episode."""
+        shape = (self.count, self.game.firms)
+        self.period = 0
+        self.last = self.rng.integers(self.game.prices, size=shape)
+        self.profit, self.prices, self.profits = (np.zeros(shape) for _ in range(3))
+        self.surplus = np.zeros(self.count)
+
+    def view(self) -> Seen:
+        """Return what the firms see."""
+        prices = np.repeat(self.last[:, None], self.game.firms, axis=1)
+        return {"firm": {"prices": prices, "own": self.last, "profit": self.profit}}
+
+    def step(self, acts: Acts) -> Paid:
+        """Sell."""
+        game, self.last = self.game, acts["firm"]["price"]
+        prices = self.grid[self.last]
+        goods = np.exp((game.a - prices) / game.mu)
+        total = goods.sum(axis=1) + self.outside
+        profit = (prices - game.c) * goods / total[:, None]
+        surplus = game.mu * np.log(total)
+        welfare = (profit.sum(axis=1) + surplus) / game.periods
+        self.profit = profit
+        self.prices += prices
+        self.profits += profit
+        self.surplus += surplus
+        self.period += 1
+        done = np.full(self.count, self.period >= game.periods)
+        if self.period >= game.periods:
+            self.begin()
+        return {"firm": profit}, done, welfare
+
+
+# ---- the same interface for societas ---------------------------------------------------------------------------------
+
+
+class Ours:
+    """A batch of a societas game; a world that has ended begins anew in the same step."""
+
+    def __init__(self, game: Game, count: int, seed: int, backend: str = "numpy", device: str | None = None) -> None:
+        self.worlds = Worlds(game, count, seed=seed, backend=backend, device=device, check=False)
+
+    def view(self) -> Seen:
+        """Return what each role sees."""
+        return self.worlds.view()
+
+    def step(self, acts: Acts) -> Paid:
+        """Advance all worlds."""
+        outcome = self.worlds.step(acts)
+        if not absent(outcome.done):
+            self.worlds.restart(outcome.done)
+        return outcome.rewards, outcome.done, outcome.welfare
+
+
+@dataclass(frozen=True)
+class Case:
+    """A game, the hand-written loop for it, and how acts are drawn: {role: {field: (low, high)}}."""
+
+    name: str
+    game: Any
+    loop: Callable[[Any, int, int], Loop]
+    mix: Mapping[str, Mapping[str, tuple[float, float]]]
+    period: int = 1  # a sample is so many steps, or a multiple
+
+    def acts(self, count: int, seed: int = 0) -> list[Acts]:
+        """Draw a cycle of acts: whole numbers where a field is discrete."""
+        rng = np.random.default_rng(seed)
+        cycle: list[Acts] = []
+        for _ in range(CYCLE):
+            acts: Acts = {}
+            for role in self.game.roles:
+                acts[role.name] = {}
+                for what in role.acts:
+                    low, high = self.mix.get(role.name, {}).get(what.name, (what.space.low, what.space.high))
+                    shape = (count, role.count, *what.shape)
+                    whole = what.discrete
+                    acts[role.name][what.name] = (
+                        rng.integers(int(low), int(high) + 1, shape) if whole else rng.uniform(low, high, shape)
+                    )
+            cycle.append(acts)
+        return cycle
+
+
+CASES = (
+    Case("Fishery, greedy", Fishery(), FisheryLoop, {}),
+    Case("Fishery, modest", Fishery(), FisheryLoop, {"fisher": {"harvest": (0, 12)}}, period=12),
+    Case("HiddenAction", HiddenAction(repetitions=100), HiddenActionLoop, {}, period=2),
+    Case("Pricing", Pricing(), PricingLoop, {}),
+)
+
+
+def agree(case: Case, count: int = 4_096, steps: int = 24) -> None:
+    """Check that our game and the hand-written loop are the same game under the same acts.
+
+    What chance does not touch must be equal to rounding error, the rest in the mean: within 5 standard errors.
+    """
+    game, certain = case.game, isinstance(case.game, Fishery | Pricing)
+    if isinstance(game, HiddenAction):
+        sure = HiddenAction(chances=((1.0, 0.0), (0.0, 1.0)), repetitions=game.repetitions)
+        if game.chances != sure.chances:
+            agree(Case(case.name, sure, case.loop, case.mix), min(count, 64), 2 * game.repetitions + 2)
+        certain = game.chances == sure.chances
+    ours, hand = Ours(game, count, 1), case.loop(game, count, 2)
+    gaps: dict[str, list[Array]] = {}
+    for acts in itertools.islice(itertools.cycle(case.acts(count)), steps):
+        seen, shown = ours.view(), hand.view()
+        for role, own in seen.items():
+            assert {k: (v.shape, v.dtype) for k, v in own.items()} == {
+                k: (v.shape, v.dtype) for k, v in shown[role].items()
+            }, f"{case.name}: the loop shows {role} other fields"
+        (paid, done, welfare), (wage, over, worth) = ours.step(acts), hand.step(acts)
+        assert np.array_equal(done, over), f"{case.name}: episodes end at other steps"
+        if certain:
+            assert np.allclose(welfare, worth), f"{case.name}: another welfare"
+        for role, pay in paid.items():
+            if certain and not isinstance(game, Fishery):
+                assert np.allclose(pay, wage[role]), f"{case.name}: other rewards"
+            # by rank of the claim, so that rationing shows
+            claims = acts[role]["harvest"] if role == "fisher" else np.zeros(pay.shape)
+            order = np.argsort(claims, axis=1)
+            gaps.setdefault(role, []).append(np.take_along_axis(pay - wage[role], order, axis=1))
+    for role, found in gaps.items():
+        gap = np.concatenate(found)
+        error = gap.std(axis=0) / np.sqrt(len(gap))
+        assert (np.abs(gap.mean(axis=0)) <= 5.0 * error + 1e-9).all(), f"{case.name}: {role} is paid differently"
+
+
+# ---- timing ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Contestant:
+    """Something that makes steps, and the seconds a step that were measured."""
+
+    row: str
+    column: str
+    batch: int
+    run: Callable[[int], None]
+    period: int = 1
+    steps: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """Median seconds a step of the whole batch."""
+        return statistics.median(self.seconds)
+
+    @property
+    def rate(self) -> float:
+        """Environment steps a second."""
+        return self.batch / self.median
+
+    def time(self, steps: int) -> float:
+        """Return the seconds that some steps take."""
+        begin = time.perf_counter()
+        self.run(steps)
+        return time.perf_counter() - begin
+
+    def calibrate(self, seconds: float) -> None:
+        """Warm up, and choose how many steps a sample has."""
+        steps = self.period
+        while (took := self.time(steps)) < seconds / 4 and steps < 1_000_000:
+            steps *= 2
+        periods = round(seconds / took * steps / self.period)
+        self.steps = self.period * max(1, periods)
+
+
+def batch_runner(loop: Loop, cycle: Sequence[Acts], finish: Callable[[], None] | None = None) -> Callable[[int], None]:
+    """Return what makes so many steps of a batch: see, act, advance, begin anew."""
+    stream = itertools.cycle(cycle)
+
+    def run(steps: int) -> None:
+        for acts in itertools.islice(stream, steps):
+            loop.view()
+            loop.step(acts)
+        if finish is not None:
+            finish()
+
+    return run
+
+
+def batch_contestants(cases: Sequence[Case], batches: Sequence[int]) -> list[Contestant]:
+    """Return ours on NumPy and torch, and the hand-written loop, for every case and batch."""
+    devices = {"torch": "cpu"} | ({"torch, GPU": "cuda"} if torch.cuda.is_available() else {})
+    found = []
+    for case, batch in itertools.product(cases, batches):
+        cycle = case.acts(batch)
+        runners = {
+            "hand": batch_runner(case.loop(case.game, batch, 2), cycle),
+            "numpy": batch_runner(Ours(case.game, batch, 1), cycle),
+        }
+        for column, device in devices.items():
+            ours = Ours(case.game, batch, 1, "torch", device)
+            there = [{r: {k: ours.worlds.array(v) for k, v in d.items()} for r, d in acts.items()} for acts in cycle]
+            runners[column] = batch_runner(ours, there, torch.cuda.synchronize if device == "cuda" else None)
+        found += [Contestant(case.name, column, batch, run, case.period) for column, run in runners.items()]
+    return found
+
+
+def single_runner(env: Any, mix: Callable[[str], Any]) -> Callable[[int], None]:
+    """Return what makes so many steps of a PettingZoo Parallel environment, with resets."""
+    env.reset(seed=0)
+    stream = itertools.cycle([{agent: mix(agent) for agent in env.possible_agents} for _ in range(256)])
+
+    def run(steps: int) -> None:
+        for actions in itertools.islice(stream, steps):
+            env.step(actions)
+            if not env.agents:
+                env.reset()
+
+    return run
+
+
+def single_contestants() -> list[Contestant]:
+    """Return our games, and rock-paper-scissors where pygame is installed, as PettingZoo environments."""
+    rng = np.random.default_rng(0)
+    envs: dict[str, tuple[Any, Callable[[str], Any] | None]] = {
+        "Fishery, modest": (pettingzoo.make("parallel", "societas/Fishery-v0"), lambda _: int(rng.integers(13))),
+        "HiddenAction": (pettingzoo.make("parallel", "societas/HiddenAction-v0", repetitions=100), None),
+        "MatrixGame": (pettingzoo.make("parallel", "societas/MatrixGame-v0", repetitions=100), None),
+        "Pricing": (pettingzoo.make("parallel", "societas/Pricing-v0"), None),
+    }
+    if importlib.util.find_spec("pygame") is not None:
+        from pettingzoo.classic import rps_v2
+
+        envs["rock-paper-scissors"] = (rps_v2.parallel_env(), None)
+    found = []
+    for name, (env, mix) in envs.items():
+        for number, agent in enumerate(env.possible_agents):
+            env.action_space(agent).seed(number)
+        chosen = mix or (lambda agent, env=env: env.action_space(agent).sample())
+        found.append(Contestant(name, "single", 1, single_runner(env, chosen), 10))
+    return found
+
+
+def measure(
+    cases: Sequence[Case] = CASES,
+    batches: Sequence[int] = BATCHES,
+    *,
+    rounds: int = 7,
+    seconds: float = 0.1,
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Check that the games agree, time everything, and return the results as plain data."""
+    torch.set_num_threads(1)
+    for case in cases:
+        tell(f"checking {case.name}")
+        agree(case)
+    contestants = batch_contestants(cases, batches) + single_contestants()
+    for number, one in enumerate(contestants):
+        tell(f"warming up, {number + 1} of {len(contestants)}")
+        one.calibrate(seconds)
+    for number in range(rounds):
+        tell(f"round {number + 1} of {rounds}")
+        for one in contestants[:: 1 if number % 2 == 0 else -1]:
+            one.seconds.append(one.time(one.steps) / one.steps)
+    table = {(one.row, one.batch, one.column): one for one in contestants}
+    columns = [name for name in dict.fromkeys(one.column for one in contestants) if name != "single"]
+    rows = []
+    for case, batch in itertools.product(cases, batches):
+        mine, hand = table[case.name, batch, "numpy"], table[case.name, batch, "hand"]
+        ratio = statistics.median(a / b for a, b in zip(mine.seconds, hand.seconds, strict=True))
+        rates = {column: table[case.name, batch, column].rate for column in columns}
+        rows.append({"game": case.name, "batch": batch, "rates": rates, "time_ratio": ratio})
+    singles = [one for one in contestants if one.column == "single"]
+    other = next((one for one in singles if one.row == "rock-paper-scissors"), None)
+    parallel = []
+    for one in singles:
+        speed = None
+        if other is not None:
+            speed = statistics.median(b / a for a, b in zip(one.seconds, other.seconds, strict=True))
+        parallel.append({"game": one.row, "rate": one.rate, "speed_ratio": speed})
+    return {"machine": machine(), "rounds": rounds, "columns": columns, "batches": rows, "pettingzoo": parallel}
+
+
+# ---- telling ---------------------------------------------------------------------------------------------------------
+
+
+def machine() -> dict[str, str]:
+    """Describe the machine in words, without names."""
+    chip = platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        chip = lines[0].split(":", 1)[1].strip() if lines else chip
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    versions = {"Python": platform.python_version(), "NumPy": np.__version__, "torch": torch.__version__}
+    return {
+        "machine": f"{cores} cores ({chip}), {gpu}, 1 thread used, {platform.system()}",
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
+
+
+TITLES = {"numpy": "societas, NumPy", "hand": "by hand, NumPy", "torch": "societas, torch", "torch, GPU": "torch, GPU"}
+
+
+def show(results: Mapping[str, Any], console: Console) -> None:
+    """Print the results."""
+    console.print(results["machine"]["machine"])
+    console.print(f"{results['machine']['versions']}; medians of {results['rounds']} rounds")
+    table = Table(title="Environment steps a second")
+    for title in ("game", "batch", *(TITLES[column] for column in results["columns"]), "time / by hand"):
+        table.add_column(title, justify="left" if title == "game" else "right")
+    last = None
+    for row in results["batches"]:
+        if last not in (None, row["game"]):
+            table.add_section()
+        last = row["game"]
+        rates = [f"{row['rates'][column]:,.0f}" for column in results["columns"]]
+        verdict = ""
+        if row["batch"] == GOAL_BATCH:
+            verdict = " met" if row["time_ratio"] <= GOAL_RATIO else " missed"
+        table.add_row(row["game"], f"{row['batch']:,}", *rates, f"{row['time_ratio']:.2f}{verdict}")
+    console.print(table)
+    console.print(f"Goal: at batch {GOAL_BATCH:,}, at most {GOAL_RATIO} times the hand-written loop's time.\n")
+    table = Table(title="One world as a PettingZoo Parallel environment")
+    for title in ("game", "steps a second", "speed / rock-paper-scissors"):
+        table.add_column(title, justify="left" if title == "game" else "right")
+    for row in results["pettingzoo"]:
+        ratio = row["speed_ratio"]
+        verdict = "" if row["game"] == "rock-paper-scissors" else " met" if ratio and ratio >= 1.0 else " missed"
+        told = "pygame is not installed" if ratio is None else f"{ratio:.2f}{verdict}"
+        table.add_row(row["game"], f"{row['rate']:,.0f}", told)
+    console.print(table)
+    console.print("Goal: at least as fast as PettingZoo's own rock-paper-scissors.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description="Measure steps a second.")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter samples, no batch of 65,536")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to a file")
+    options = parser.parse_args(arguments)
+    console, progress = Console(width=120), Console(stderr=True)
+    with progress.status("starting") as status:
+        if options.quick:
+            results = measure(batches=BATCHES[:-1], rounds=5, seconds=0.03, tell=status.update)
+        else:
+            results = measure(rounds=9, seconds=0.15, tell=status.update)
+    show(results, console)
+    if options.json is not None:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

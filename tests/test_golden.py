@@ -1,0 +1,119 @@
+"""Golden playthroughs: what players are told and what happens, for every game and mechanism, byte for byte.
+
+``pytest --regenerate-golden`` rewrites them. Read the difference before it is committed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import societas
+from societas import Game, Policy, Worlds, make, mechanism, play, policy
+from societas.mechanisms.contract import Court
+from societas.mechanisms.terms import Quota
+
+FOLDER = Path(__file__).parent / "golden"
+MOST_LINES = 120
+
+Cast = dict[str, Policy]
+
+
+class Case(NamedTuple):
+    """A game, who plays it, and how many steps are told."""
+
+    game: Callable[[], Game]
+    cast: Callable[[Game], Cast]
+    steps: int = 6
+
+
+def villagers(game: Game) -> Cast:
+    """One of each character, and one who takes more every month and agrees to anything."""
+    decides = {field.name for field in game.role("fisher").acts}
+
+    def restless(seen: dict[str, object]) -> dict[str, object]:
+        act = {"harvest": min(100, 11 + 2 * int(str(seen["month"]))), "accept": "accept"}
+        return {name: value for name, value in act.items() if name in decides}
+
+    return {
+        "fisher": policy("scripted", character="fair"),
+        "fisher_0": policy("scripted", character="reciprocator"),
+        "fisher_1": policy("scripted", character="opportunist"),
+        "fisher_2": policy("callable", function=restless),
+    }
+
+
+def equilibrium(game: Game) -> Cast:
+    return {role.name: policy("equilibrium") for role in game.roles}
+
+
+def anything(game: Game) -> Cast:
+    return {role.name: policy("random") for role in game.roles}
+
+
+def rivals(game: Game) -> Cast:
+    return {"player_0": policy("scripted", character="tit_for_tat"), "player_1": policy("random")}
+
+
+def proposing(game: Game) -> Cast:
+    """A proposer who offers a limit of 12 tonnes and 5 to each on acceptance."""
+    offer = policy("callable", function=lambda seen: {"harvest": 12, "limit": 12, "side": 5.0})
+    return {**villagers(game), "fisher_0": offer}
+
+
+CASES = {
+    "Fishery": Case(lambda: make("Fishery"), villagers),
+    "HiddenAction": Case(lambda: make("HiddenAction", repetitions=2), equilibrium),
+    "MatrixGame": Case(lambda: make("MatrixGame", repetitions=5), rivals),
+    "Pricing": Case(lambda: make("Pricing"), anything, 4),
+}
+"""How a registered game is played; others are played once at random."""
+
+UNDER = {
+    "Contract": Case(
+        lambda: make("Fishery") | mechanism("Contract", terms=Quota(limit=None), court=Court(0.75), side_payment=5.0),
+        proposing,
+        5,
+    ),
+    "Misspecify": Case(lambda: make("Fishery") | mechanism("Misspecify", field="total", weight=0.5), villagers, 4),
+    "Noise": Case(lambda: make("Fishery") | mechanism("Noise", field="stock", sd=5.0), villagers, 4),
+}
+"""How Fishery is played under a registered mechanism; under others (default parameters) the villagers play."""
+
+
+def cases() -> dict[str, Case]:
+    found = {name: CASES.get(name, Case(functools.partial(make, name), anything)) for name in societas.list("games")}
+    for name in societas.list("mechanisms"):
+        usual = Case(functools.partial(lambda kind: make("Fishery") | mechanism(kind), name), villagers)
+        found[f"Fishery-{name}"] = UNDER.get(name, usual)
+    return found
+
+
+def tale(case: Case) -> str:
+    """Rules and first prompt of every role, and the episode."""
+    game = case.game()
+    state = Worlds(game, 1, seed=0).state
+    parts = []
+    for role in game.roles:
+        parts += [f"# Rules for a {role.name}", game.rules(role.name)]
+        parts += [f"# What {role.players[0]} is asked first", game.prompt(state, role.name, 0, world=0)]
+    told = play(game, case.cast(game), worlds=1, seed=0, keep=True).tell(steps=case.steps)
+    return "\n\n".join(parts) + "\n\n" + told
+
+
+@pytest.mark.parametrize("name", sorted(cases()))
+def test_golden(name: str, request: pytest.FixtureRequest) -> None:
+    text, path = tale(cases()[name]), FOLDER / f"{name}.md"
+    if request.config.getoption("--regenerate-golden"):
+        path.write_text(text, encoding="utf-8", newline="\n")
+    assert path.exists(), f"{path.name} is missing: run pytest --regenerate-golden, read it, commit it"
+    assert text.encode() == path.read_bytes(), "intended? then pytest --regenerate-golden, read the diff, commit it"
+    assert len(text.splitlines()) <= MOST_LINES, "tell fewer steps: Case.steps"
+
+
+def test_no_playthrough_is_left_behind() -> None:
+    assert {path.stem for path in FOLDER.glob("*.md")} == set(cases())
