@@ -2,78 +2,57 @@
 # ruff: noqa: D102  (societas.Game says what each method is for)
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import gymnasium
 
-import societas
-from societas import Benchmarks, Field, Game, Integer, Level, Measure, Outcome, Role
-from societas.envs.core.arrays import Array, full, namespace, to_float, to_int
+from societas import Benchmarks, Field, Game, Integer, Level, Measure, Outcome, Role, mechanism, play, policy, register
+from societas.envs.core.arrays import full, namespace, to_float, to_int
 from societas.testing import check_game
-
-
-class Books(NamedTuple):
-    """The state, an immutable record: periods played (*batch), coins that each kept (*batch, n)."""
-
-    played: Array
-    kept: Array
 
 
 @dataclass(frozen=True)
 class PublicGoods(Game):
-    """Each of n members keeps part of an endowment; each coin given instead pays ``mpcr`` to every member."""
+    """Four members keep or give 20 coins each; a coin given pays ``mpcr`` to every member. State: coins kept, or -1."""
 
-    n: int = 4
-    endowment: int = 20
     mpcr: float = 0.4
     rounds = 1
-    reports = (Measure("given", "share of the endowments that was given", "1 - sum_i kept_i / (n e)"),)
+    kept = Field("kept", Integer(0, 20), "what you have kept, 0 before you decide", "coins", verifiable=True)
+    keep = Field("keep", Integer(0, 20), "what you keep for yourself; the rest is given", "coins")
+    roles = (Role("member", 4, sees=(kept,), acts=(keep,), means="you want many coins"),)
+    reports = (Measure("given", "share of the coins that was given", "1 - sum_i kept_i / 80"),)
 
     @property
     def about(self):
-        rule = f"keeps some and gives the rest. Every coin given pays {self.mpcr} to each member, the giver too."
-        return f"Each of {self.n} members has {self.endowment} coins, {rule}"
-
-    @property
-    def roles(self):
-        coins = Integer(0, self.endowment)
-        sees = (Field("kept", coins, "what you have kept", "coins", verifiable=True),)
-        acts = (Field("keep", coins, "what you keep for yourself", "coins"),)
-        return (Role("member", self.n, sees, acts, "you want many coins"),)
+        return f"Each of 4 members has 20 coins. A coin that is given pays {self.mpcr} to each member, the giver too."
 
     def start(self, u):
-        batch = tuple(u.shape[:-1])
-        return Books(full(u, batch, 0, integer=True), full(u, (*batch, self.n), 0, integer=True))
+        return full(u, (*u.shape[:-1], 4), -1, integer=True)
 
     def view(self, state):
-        return {"member": {"kept": state.kept}}
+        return {"member": {"kept": namespace(state).clip(state, 0, None)}}
 
     def step(self, state, acts, u):
-        kept, xp = to_int(acts["member"]["keep"]), namespace(state.kept)
-        given = self.n * self.endowment - xp.sum(kept, axis=-1)
-        pay = to_float(kept) + self.mpcr * to_float(given)[..., None]
-        return Outcome(Books(state.played + 1, kept), {"member": pay}, state.played >= 0, xp.sum(pay, axis=-1))
+        kept, xp = to_int(acts["member"]["keep"]), namespace(state)
+        given = to_float(xp.sum(20 - kept, axis=-1))
+        pay = to_float(kept) + self.mpcr * given[..., None]
+        return Outcome(kept, {"member": pay}, kept[..., 0] >= 0, xp.sum(pay, axis=-1))
 
     def round(self, state):
-        return state.played
+        return to_int(state[..., 0] >= 0)
 
     def measures(self, state):
-        return {"given": 1.0 - namespace(state.kept).mean(to_float(state.kept), axis=-1) / self.endowment}
+        return {"given": 1.0 - namespace(state).mean(to_float(state), axis=-1) / 20}
 
     def benchmarks(self):
-        pot = float(self.n * self.endowment)
-        best = {"member": lambda seen: {"keep": seen["kept"] * 0}}
-        grab = {"member": lambda seen: {"keep": seen["kept"] * 0 + self.endowment}}
-        return Benchmarks(Level(pot * self.n * self.mpcr, "all give all", best), Level(pot, "mpcr < 1: all keep", grab))
+        give = Level(4 * 80 * self.mpcr, "all give all", {"member": lambda seen: {"keep": seen["kept"] * 0}})
+        keep = Level(80.0, "all keep all: mpcr < 1", {"member": lambda seen: {"keep": seen["kept"] * 0 + 20}})
+        return Benchmarks(first_best=give, equilibrium=keep)
 
 
-def selfish(seen):
-    fined = seen.get("agreement") == "in force" and seen["enforcement"] * seen["agreed_fine"] > 0.6
-    return {"keep": 0 if fined else 20} | ({"accept": "accept"} if "agreement" in seen else {})
-
-
-if __name__ == "__main__":
-    check_game(PublicGoods())
-    societas.register("games", "PublicGoods", PublicGoods)
-    game = societas.make("PublicGoods")
-    terms = societas.mechanisms.terms.Quota(limit=0, fine=1.0, field="kept")
+check_game(PublicGoods())
+register("games", "PublicGoods", PublicGoods)
+giver = policy("callable", function=lambda seen: {"keep": 0, "punish": "member_3"})
+rider = policy("callable", function=lambda seen: {"keep": 20})
+society = PublicGoods() | mechanism("Sanction", cost=1, fine=5)
+print(play(society, {"member": giver, "member_3": rider}, keep=True).tell())
+print(gymnasium.make("societas/PublicGoods-v0", mpcr=0.75).reset(seed=0))

@@ -116,9 +116,11 @@ class Contracted(Institution):
                         f"terms: a contract can condition only on verifiable fields; {used!r} of role {name} is not "
                         f"(verifiable: {known})"
                     )
-                self.facts[used] = verifiable[used]
+                if self.facts.setdefault(used, verifiable[used]).space != verifiable[used].space:
+                    raise ValueError(f"terms: field {used!r} must have the same values in every role that is bound")
+        terms.suit(self.facts)
         self.proposes = bool(terms.blanks) or mechanism.side_payment > 0
-        answer = Stage("answer", "once, before the first round: those who would be bound accept or refuse a contract")
+        answer = Stage("consent", "once, before the first round: those who would be bound accept or refuse a contract")
         propose = Stage("propose", f"once, first of all: {self.parties[mechanism.proposer]} proposes the contract")
         self.before = (propose, answer) if self.proposes else (answer,)
         self.own_draws = len(self.parties) if mechanism.court.accuracy < 1.0 else 0
@@ -172,7 +174,7 @@ class Contracted(Institution):
         if seats := self._seats(role, answering):
             by = None if len(seats) == role.count else seats
             asked.append(
-                Field("accept", Choice(("refuse", "accept")), "whether you accept the contract", stage="answer", by=by)
+                Field("consent", Choice(("refuse", "accept")), "whether you accept the contract", stage="consent", by=by)
             )
         return tuple(asked)
 
@@ -201,7 +203,7 @@ class Contracted(Institution):
             numbers = {name: xp.where(proposing, offered[name], numbers[name]) for name in numbers}
             if self.mechanism.side_payment:
                 side = xp.where(proposing, to_float(acts[role]["side"][..., seat]), side)
-        answers = [acts[name]["accept"][..., list(seats)] == 1 for name, seats in self._answering.items()]
+        answers = [acts[name]["consent"][..., list(seats)] == 1 for name, seats in self._answering.items()]
         accepted = xp.all(xp.concat(answers, axis=-1), axis=-1)
         answering = stage == len(self.before) - 1
         status = xp.where(answering, 1 + to_int(accepted), own.status)
@@ -218,7 +220,7 @@ class Contracted(Institution):
         seats = {}
         for name in self.bound:
             role = self.role(name)
-            fields = [f for f in role.acts if f.name == "accept"]
+            fields = [f for f in role.acts if f.name == "consent"]
             if fields:
                 seats[name] = fields[0].by if fields[0].by is not None else tuple(range(role.count))
         return seats

@@ -52,6 +52,10 @@ class Terms(ABC):
         }
 
     @abstractmethod
+    def suit(self, fields: Mapping[str, Field]) -> None:
+        """Raise ValueError if the verifiable fields are not of the kind that the terms need."""
+
+    @abstractmethod
     def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], fields: Mapping[str, Field]) -> Array:
         """Return debts (*batch, n, n), not negative: entry i, j is what i owes j.
 
@@ -111,6 +115,12 @@ class Quota(Terms):
         return (
             f"each keeps {self.field} to at most {limit} a round; who exceeds it owes {self.fine:g} for each unit above"
         )
+
+    def suit(self, fields: Mapping[str, Field]) -> None:
+        """Ask for a single number."""
+        field = fields[self.field]
+        if isinstance(field.space, Choice) or field.each:
+            raise ValueError(f"Quota: a limit needs a field that is a single number, {field.name!r} is {field.space}")
 
     def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], fields: Mapping[str, Field]) -> Array:
         """Return fine x excess / (n - 1) to each of the others."""
@@ -172,13 +182,21 @@ class Compensation(Terms):
         amount = "an amount that is proposed" if self.theta is None else f"{self.theta:g}"
         return f"whoever plays {self.wrong} pays {amount} to each who plays {self.right}"
 
+    def suit(self, fields: Mapping[str, Field]) -> None:
+        """Ask for a choice that has both options."""
+        field = fields[self.field]
+        if not isinstance(field.space, Choice) or not {self.wrong, self.right} <= set(field.space.options):
+            raise ValueError(
+                f"Compensation: wrong {self.wrong!r} and right {self.right!r} must be among the options of field "
+                f"{field.name!r}, which is {field.space}"
+            )
+        if field.each:
+            raise ValueError(f"Compensation: field {field.name!r} must be each player's own choice, not a list of them")
+
     def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], fields: Mapping[str, Field]) -> Array:
         """Return theta from each wrongdoer to each who did right."""
         space = fields[self.field].space
-        if not isinstance(space, Choice) or not {self.wrong, self.right} <= set(space.options):
-            raise ValueError(
-                f"Compensation: field {self.field!r} is {space}; wrong and right must be among its options"
-            )
+        assert isinstance(space, Choice)
         did = facts[self.field]
         wrong = to_float(did == space.options.index(self.wrong))
         right = to_float(did == space.options.index(self.right))

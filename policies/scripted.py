@@ -36,13 +36,13 @@ def fair_share(seen: Seen) -> Array:
 class Fair(Character):
     """Takes the sustainable share, agrees to what is proposed, punishes nobody."""
 
-    knows: tuple[str, ...] = ("harvest", "accept", "say")
+    knows: tuple[str, ...] = ("harvest", "consent", "say")
 
     def harvest(self, seen: Seen, memory: Array, u: Array) -> Array:
         """Take the sustainable share."""
         return fair_share(seen)
 
-    def accept(self, seen: Seen, memory: Array, u: Array) -> Array:
+    def consent(self, seen: Seen, memory: Array, u: Array) -> Array:
         """Agree."""
         return to_int(memory * 0 + 1)
 
@@ -79,7 +79,7 @@ class Reciprocator(Fair):
     Conditional cooperation and altruistic punishment (Fischbacher, Gächter and Fehr 2001; Fehr and Gächter 2002).
     """
 
-    knows = ("harvest", "accept", "say", "punish")
+    knows = ("harvest", "consent", "say", "punish")
 
     def harvest(self, seen: Seen, memory: Array, u: Array) -> Array:
         """Match what the others took on average last month, if that was more than its own catch and it cannot punish."""

@@ -80,8 +80,11 @@ class TabularQ(Policy):
         bound._fields = [(find(bound.role.sees, name, role), bins) for name, bins in seen.items()]  # type: ignore[attr-defined]
         bound._grids = _grids(bound.role, self.levels)  # type: ignore[attr-defined]
         bound._stages = [stage.name for stage in game.stages]  # type: ignore[attr-defined]
-        if self.tables and self.tables[0].shape[1] != len(seats):
-            raise ValueError(f"seats: the tables were learned for {self.tables[0].shape[1]} seats, got {len(seats)}")
+        if self.tables:
+            learned = self.tables[0].shape[1]
+            if learned != bound.role.count:
+                raise ValueError(f"seats: the tables were learned for {learned} seats, {role} has {bound.role.count}")
+            bound._own = [table[:, list(seats)] for table in self.tables]  # type: ignore[attr-defined]
         return bound
 
     # ---- acting ---------------------------------------------------------------------------------------------------
@@ -111,7 +114,7 @@ class TabularQ(Policy):
         if not self.tables:
             raise RuntimeError("TabularQ: nothing learned yet; call learn(game, role) first")
         state = self._state(seen)
-        picks = [_row(table, state).argmax(axis=-1) for table in self.tables]
+        picks = [_row(table, state).argmax(axis=-1) for table in self._own]  # type: ignore[attr-defined]
         return self._acts(picks, stage), memory
 
     def _acts(self, picks: list[Table], stage: Array) -> Acts:
@@ -160,6 +163,7 @@ class TabularQ(Policy):
         learner = self.bind(game, role, tuple(range(count)))
         grids: list[_Grid] = learner._grids  # type: ignore[attr-defined]
         learner.tables = [np.full((sessions, count, learner.states, len(g.values)), float(self.initial)) for g in grids]
+        learner._own = learner.tables  # type: ignore[attr-defined]
         learner.curve = []
         worlds = Worlds(game, sessions, seed=seed, check=False)
         cast = Cast(game, others or {}, except_=game.role(role).players)

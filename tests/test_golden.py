@@ -99,7 +99,7 @@ def tale(case: Case) -> str:
     state = Worlds(game, 1, seed=0).state
     parts = []
     for role in game.roles:
-        parts += [f"# Rules for a {role.name}", game.rules(role.name)]
+        parts += [f"# Rules, as told to the role {role.name}", game.rules(role.name)]
         parts += [f"# What {role.players[0]} is asked first", game.prompt(state, role.name, 0, world=0)]
     told = play(game, case.cast(game), worlds=1, seed=0, keep=True).tell(steps=case.steps)
     return "\n\n".join(parts) + "\n\n" + told

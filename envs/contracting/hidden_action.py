@@ -14,7 +14,7 @@ from ..core import validate
 from ..core.arrays import Array, absent, constant, full, look_up, namespace, select, to_float, to_int, total
 from ..core.chance import categorical
 from ..core.fields import Choice, Field, Integer, Real, Role
-from ..core.game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, Stage, spread, stage_field
+from ..core.game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, Stage, stage_field
 
 TOLERANCE = 1e-8  # in utils: below it the agent is indifferent, and sides with the principal
 STAGES = (
@@ -183,7 +183,7 @@ class HiddenAction(Game):
     def felt(self, pay: Array) -> Array:
         """Return the utility of pay, in utils."""
         xp = namespace(pay)
-        return pay * 1.0 if self.utility == "linear" else xp.sqrt(xp.clip(pay, 0.0, None))
+        return pay * 1.0 if self.utility == "linear" else xp.sqrt(xp.where(pay < 0.0, 0.0, pay))
 
     def needed(self, utils: float) -> float:
         """Return the pay that gives a utility: the inverse of ``felt``; 0 where less than nothing is needed under a bound."""
@@ -222,10 +222,10 @@ class HiddenAction(Game):
     def view(self, state: HiddenState) -> dict[str, Seen]:
         """Show both the offer, the last outcome and the last answer; the effort to nobody."""
         seen = {
-            "stage": spread(state.stage, 1),
-            "round": spread(state.played + (state.played < self.repetitions), 1),
-            "outcome": spread(state.outcome, 1),
-            "answer": spread(state.answer, 1),
+            "stage": state.stage[..., None],
+            "round": (state.played + (state.played < self.repetitions))[..., None],
+            "outcome": state.outcome[..., None],
+            "answer": state.answer[..., None],
             "offered": state.pay[..., None, :],
         }
         return {"principal": seen, "agent": dict(seen)}
@@ -234,20 +234,20 @@ class HiddenAction(Game):
         """Take the offer down, or let the agent answer and work."""
         working = state.stage == 1
         if absent(working):
-            return self._offer(state, acts["principal"]["pay"], working)
+            return self._offer(state, acts["principal"])
         answered = self._answer(state, acts["agent"], u[..., 0])
         if absent(~working):
             return answered
-        return Outcome(*select(working, answered, self._offer(state, acts["principal"]["pay"], working)))
+        return Outcome(*select(working, answered, self._offer(state, acts["principal"])))
 
-    def _offer(self, state: HiddenState, pay: Array, done: Array) -> Outcome:
+    def _offer(self, state: HiddenState, acts: Acts) -> Outcome:
         zero = to_float(state.stage) * 0.0
-        nothing = {"principal": zero[..., None], "agent": zero[..., None]}
-        return Outcome(state._replace(stage=state.stage + 1, pay=to_float(pay[..., 0, :])), nothing, done & ~done, zero)
+        offered = state._replace(stage=state.stage + 1, pay=to_float(acts["pay"][..., 0, :]))
+        return Outcome(offered, {"principal": zero[..., None], "agent": zero[..., None]}, zero > 0.0, zero)
 
     def _answer(self, state: HiddenState, acts: Acts, u: Array) -> Outcome:
         xp = namespace(state.pay)
-        pay, zero = state.pay, state.pay[..., 0] * 0.0
+        pay, zero = state.pay, to_float(state.stage) * 0.0
         hired = acts["accept"][..., 0] == 1
         effort = to_int(acts["effort"][..., 0])
         outcome = categorical(u, look_up(pay, self.chances, effort))
@@ -453,8 +453,3 @@ def _tuples(name: str, values: Any) -> Any:
     if not isinstance(values, list | tuple):
         raise ValueError(f"{name}: a list of numbers, got {values!r}")
     return tuple(_tuples(name, v) if isinstance(v, list | tuple) else v for v in values)
-
-
-def _one_hot(index: Array, size: int) -> Array:
-    xp = namespace(index)
-    return index[..., None] == xp.arange(size, device=index.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,8 @@ import numpy as np
 Array = Any
 """An array of any library that implements the Python array API (NumPy, torch, JAX)."""
 
+_NUMPY = (np.ndarray, np.generic)
+
 
 def namespace(*arrays: Array) -> Any:
     """Return the array-API namespace of the first argument that is an array.
@@ -20,7 +21,7 @@ def namespace(*arrays: Array) -> Any:
     ``array_api_compat``; anything else is asked for ``__array_namespace__``.
     """
     for array in arrays:
-        if isinstance(array, np.ndarray | np.generic):
+        if isinstance(array, _NUMPY):
             return np
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(array, torch.Tensor):
@@ -57,7 +58,7 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
 
 def to_int(array: Array) -> Array:
     """Convert to 64-bit integers (NumPy scalars, which an operation on 0-d arrays returns, included)."""
-    if isinstance(array, np.ndarray | np.generic):
+    if isinstance(array, _NUMPY):
         return array.astype(np.int64)
     xp = namespace(array)
     return xp.astype(array, xp.int64)
@@ -65,7 +66,7 @@ def to_int(array: Array) -> Array:
 
 def to_float(array: Array) -> Array:
     """Convert to double precision, as ``to_int`` does to integers."""
-    if isinstance(array, np.ndarray | np.generic):
+    if isinstance(array, _NUMPY):
         return array.astype(np.float64)
     xp = namespace(array)
     return xp.astype(array, xp.float64)
@@ -82,29 +83,19 @@ def constant(like: Array, values: Any) -> Array:
 
     The same tuple is turned into an array once a device.
     """
-    if isinstance(values, tuple):
-        return _table(_Same(values), namespace(like), like.device)
-    return namespace(like).asarray(np.asarray(values), device=like.device)
+    xp, device = namespace(like), like.device
+    if not isinstance(values, tuple):
+        return xp.asarray(np.asarray(values), device=device)
+    found = _tables.get((id(values), xp, device))
+    if found is None:
+        if len(_tables) >= 256:
+            _tables.clear()
+        found = values, xp.asarray(np.asarray(values), device=device)
+        _tables[id(values), xp, device] = found
+    return found[1]
 
 
-class _Same:
-    """A tuple that equals only itself: (0, 1) and (0.0, 1.0) are different tables, and hashing reads no numbers."""
-
-    __slots__ = ("values",)
-
-    def __init__(self, values: tuple[Any, ...]) -> None:
-        self.values = values
-
-    def __hash__(self) -> int:
-        return id(self.values)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.values is other.values
-
-
-@functools.lru_cache(maxsize=256)
-def _table(same: _Same, xp: Any, device: Any) -> Array:
-    return xp.asarray(np.asarray(same.values), device=device)
+_tables: dict[tuple[int, Any, Any], tuple[Any, Array]] = {}  # each keeps its tuple, so that the id stays taken
 
 
 def look_up(like: Array, values: tuple[Any, ...], index: Array) -> Array:
@@ -116,12 +107,11 @@ def look_up(like: Array, values: tuple[Any, ...], index: Array) -> Array:
 def total(values: Array) -> Array:
     """Sum over the last axis.
 
-    NumPy sums a short last axis slowly; columns are added several times faster, in the order that gives the same bits.
+    NumPy sums a short last axis slowly; its columns are added several times faster and, below 8, to the same bits.
     """
     count = values.shape[-1]
-    if isinstance(values, np.ndarray) and 2 <= count <= 8:
-        columns = [values[..., i] for i in range(count)]
-        return columns[0] + sum(columns[2:], columns[1])
+    if isinstance(values, np.ndarray) and 2 <= count < 8:
+        return sum((values[..., i] for i in range(1, count)), values[..., 0])
     return namespace(values).sum(values, axis=-1)
 
 
@@ -131,7 +121,7 @@ def absent(mask: Array) -> bool:
     Lets NumPy skip work whose result would be thrown away; arrays on a device and arrays under a trace answer
     False, so results never depend on it.
     """
-    return isinstance(mask, np.ndarray | np.generic) and not mask.any()
+    return isinstance(mask, _NUMPY) and not mask.any()
 
 
 def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:

@@ -57,7 +57,7 @@ class Episodes(NamedTuple):
         lines = [f"# {self.game.name}", ""]
         for number, moment in enumerate(self.moments[:length], 1):
             if number == left_out.start and left_out:
-                lines += [f"... {len(left_out)} steps are left out ...", ""]
+                lines += [f"... {len(left_out)} step{'s' if len(left_out) > 1 else ''} left out ...", ""]
             if number in left_out:
                 continue
             stage = self.game.stages[int(moment.stage[world])].name

@@ -57,7 +57,7 @@ class Worlds:
         self.xp, self.device = choose_backend(backend, device)
         self.check = (str(self.device) == "cpu") if check is None else check
         codes = np.array([chance.code(stage.name or "act") for stage in game.stages], dtype=np.int64)
-        self._codes = self.array(codes)
+        self._codes, self._host_codes = self.array(codes), codes.tolist()
         self._single_stage = len(game.stages) == 1
         self.reset(seed)
 
@@ -130,8 +130,8 @@ class Worlds:
         count = self.game.draws
         if self.count > 1 or self.xp is not np or not count:
             return self._uniform(*self.moment, count) if self.game.uncertain(self.state, acts) else self._unread
-        round_, stage_code = self.moment
-        now, code = int(round_[0]), int(np.reshape(stage_code, -1)[0])
+        now = int(self.game.round(self.state)[0])
+        code = self._host_codes[0 if self._single_stage else int(self.stage[0])]
         begin, block = self._ahead.get(code, (0, self._nothing))
         if not begin <= now < begin + block.shape[0] or block is self._nothing:
             begin, block = now, self._uniform(np.arange(now, now + AHEAD), code, count)

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ..core.arrays import Array, constant, namespace, to_float, to_int
-from ..core.fields import Choice, Role, components
+from ..core.fields import Choice, Field, Role, components
 from ..core.game import Acts, Seen
 from ..core.words import ActError, complain
 
@@ -27,8 +27,13 @@ class Flat:
         self.names: list[str] = []
         low: list[float] = []
         high: list[float] = []
+        source: list[int] = []  # for each number of an observation: which component it shows
+        option: list[float] = []  # ... and which option of a choice it stands for; NaN for numeric fields
         for field in role.sees:
             for label, _ in components(field):
+                options = field.space.codes if isinstance(field.space, Choice) else (math.nan,)
+                source += [source[-1] + 1 if source else 0] * len(options)
+                option += options
                 if isinstance(field.space, Choice):
                     self.names += [f"{label}={option}" for option in field.space.options]
                     low += [0.0] * len(field.space.options)
@@ -37,6 +42,9 @@ class Flat:
                     self.names.append(label)
                     low.append(field.space.low)
                     high.append(field.space.high)
+        self._source, self._option = tuple(source), tuple(map(float, option))
+        self._hot = tuple(not math.isnan(number) for number in option)
+        self._coded = any(self._hot)
         self.low, self.high = np.array(low, dtype=np.float32), np.array(high, dtype=np.float32)
         self.parts = [(field, position) for field in role.acts for _, position in components(field)]
         self.discrete = all(field.discrete for field in role.acts)
@@ -48,7 +56,13 @@ class Flat:
                 f"field {loose!r} of {role.name}: an action needs finite bounds; give its Real a low and a high"
             )
         self._bounds = bounds
-        self._span = bounds[0][1] - bounds[0][0] if bounds else 0
+        self._within = [_within(low, high, self.discrete) for low, high in bounds]
+        self._places: list[tuple[Field, int | slice]] = []
+        begin = 0
+        for field in role.acts:
+            size = math.prod(field.shape)
+            self._places.append((field, slice(begin, begin + size) if field.each else begin))
+            begin += size
 
     def observation_space(self) -> spaces.Box:
         """Return a new space of observations."""
@@ -68,17 +82,10 @@ class Flat:
         """Return observations (*batch, count, dim), float32."""
         first = seen[self.role.sees[0].name]
         xp = namespace(first)
-        parts = []
-        for field in self.role.sees:
-            values = seen[field.name]
-            if isinstance(field.space, Choice):
-                values = to_int(values[..., None] == constant(values, field.space.codes))
-                if field.each:
-                    values = values.reshape((*values.shape[:-2], values.shape[-2] * values.shape[-1]))
-            elif not field.each:
-                values = values[..., None]
-            parts.append(values)
-        flat = xp.concat(parts, axis=-1)
+        flat = xp.concat([seen[f.name] if f.each else seen[f.name][..., None] for f in self.role.sees], axis=-1)
+        if self._coded:
+            flat = xp.take(flat, constant(flat, self._source), axis=-1)
+            flat = xp.where(constant(flat, self._hot), flat == constant(flat, self._option), flat)
         return flat.astype(np.float32) if xp is np else xp.astype(flat, xp.float32)
 
     def acts(self, actions: Array) -> Acts:
@@ -88,16 +95,13 @@ class Flat:
             field = self.role.acts[0]
             return {field.name: to_int(actions) + int(field.space.low)}
         acts: Acts = {}
-        begin = 0
-        for field in self.role.acts:
-            size = math.prod(field.shape)
-            part = actions[..., begin : begin + size] if field.each else actions[..., begin]
+        for field, place in self._places:
+            part = actions[..., place]
             if self.discrete:
                 part = to_int(part) + int(field.space.low)
             else:
                 part = to_int(xp.round(part)) if field.discrete else to_float(part)
             acts[field.name] = part
-            begin += size
         return acts
 
     def read(self, action: Any) -> np.ndarray[Any, Any]:
@@ -106,7 +110,7 @@ class Flat:
         Box bounds are float32, so values are let in up to their rounding and brought into the field's space.
         """
         if self.single and isinstance(action, int | np.integer) and not isinstance(action, bool):
-            if not 0 <= action <= self._span:
+            if not 0 <= action <= self._within[0][1]:
                 raise ActError(str(complain(self.parts[0][0], int(action) + int(self._bounds[0][0]))))
             return np.asarray(action)
         try:
@@ -117,14 +121,18 @@ class Flat:
         if array.shape != shape:
             names = ", ".join(label for field in self.role.acts for label, _ in components(field))
             raise ActError(f"action: an array of shape {shape} ({names}), got shape {array.shape}")
-        out = np.atleast_1d(array).copy()
-        for i, (field, _) in enumerate(self.parts):
-            low, high = self._bounds[i]
-            value = out[i] + (low if self.discrete else 0.0)
-            slack = 0.0 if self.discrete else 1e-6 * max(1.0, abs(low), abs(high))
-            whole = not self.discrete or value == np.floor(value)
-            if not (low - slack <= value <= high + slack and whole):
-                raise ActError(str(complain(field, float(value) if math.isfinite(value) else str(value))))
-            if not self.discrete:
-                out[i] = min(max(out[i], low), high)
-        return out.reshape(shape)
+        out: list[float] = array.reshape(-1).tolist()
+        for i, (low, high) in enumerate(self._within):
+            value = out[i]
+            if not (low <= value <= high and (not self.discrete or value.is_integer())):
+                value += self._bounds[i][0] if self.discrete else 0.0
+                raise ActError(str(complain(self.parts[i][0], value if math.isfinite(value) else str(value))))
+        if self.discrete:
+            return array.copy()
+        return np.array([min(max(value, low), high) for value, (low, high) in zip(out, self._bounds, strict=True)])
+
+
+def _within(low: float, high: float, discrete: bool) -> tuple[float, float]:
+    """Return the bounds of what an action may hold for a number: discrete ones count from 0, real ones have some slack."""
+    slack = 1e-6 * max(1.0, abs(low), abs(high))
+    return (0.0, high - low) if discrete else (low - slack, high + slack)

@@ -128,6 +128,8 @@ class Scorer:
         """
         if len(chats) != len(options):
             raise ValueError(f"options: one list for each of the {len(chats)} chats, got {len(options)}")
+        if not chats:
+            return []
         prompts: dict[Chat, list[int]] = {chat: self.tokens(chat) for chat in dict.fromkeys(chats)}
         ends: dict[str, list[int]] = {}
         for option in dict.fromkeys(option for some in options for option in some):
@@ -148,7 +150,7 @@ class Scorer:
         else:
             found = self._tree([prompts[chat] for chat, _ in jobs], [[ends[o] for o in some] for _, some in jobs])
         scores = dict(zip(jobs, found, strict=True))
-        return [scores[chat, tuple(some)] for chat, some in zip(chats, options, strict=True)]
+        return [scores[chat, tuple(some)].copy() for chat, some in zip(chats, options, strict=True)]
 
     def _tree(self, prompts: list[list[int]], ends: list[list[list[int]]]) -> list[NDArray[np.float64]]:
         """Score by trees of at most ``chunk`` tokens over the prefix that all prompts share."""
@@ -186,7 +188,7 @@ class Scorer:
         keep = sorted(inner)
         row = {node: i for i, node in enumerate(keep)}
         with torch.inference_mode():
-            cache = self._prefix(prefix)
+            cache = self._prefixes.pop(tuple(prefix), None) or self._cache(prefix)
             allowed = torch.ones((count, shared + count), dtype=torch.bool)
             allowed[:, shared:] = torch.from_numpy(sees[1:, 1:])
             mask = torch.zeros((1, 1, count, shared + count), dtype=self.model.dtype)
@@ -203,8 +205,10 @@ class Scorer:
             flat = [(row[node], token) for job in wanted for path in job for node, token in path]
             places = torch.tensor(flat, device=self.device)
             values = logs[places[:, 0], places[:, 1]].double().cpu().numpy()
-            if cache is not None:
-                cache.crop(-count)
+            cache.crop(-count)
+            self._prefixes[tuple(prefix)] = cache  # out of the shelf while in use: a pass that fails leaves nothing wrong
+            while len(self._prefixes) > 4:
+                self._prefixes.popitem(last=False)
         scores, at = [], 0
         for job in wanted:
             sums = []
@@ -214,27 +218,16 @@ class Scorer:
             scores.append(np.array(sums))
         return scores
 
-    def _prefix(self, prefix: list[int]) -> Any:
-        """Return keys and values of a prefix, computed or kept from before; None for an empty one."""
+    def _cache(self, prefix: list[int]) -> Any:
+        """Return new keys and values of a prefix."""
         import torch
         from transformers import DynamicCache
 
-        if not prefix:
-            return DynamicCache()
-        name = tuple(prefix)
-        if name not in self._prefixes:
-            cache = DynamicCache()
-            self.model(
-                input_ids=torch.tensor([prefix], device=self.device),
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            self._prefixes[name] = cache
-            while len(self._prefixes) > 4:
-                self._prefixes.popitem(last=False)
-        self._prefixes.move_to_end(name)
-        return self._prefixes[name]
+        cache = DynamicCache()
+        if prefix:
+            tokens = torch.tensor([prefix], device=self.device)
+            self.model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return cache
 
     def _plainly(self, prompt: list[int], ends: list[list[int]]) -> NDArray[np.float64]:
         """Score one option after the other, each by a forward pass over the whole text."""

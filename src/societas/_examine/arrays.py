@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,6 @@ from ..envs.core.arrays import to_numpy
 from ..envs.core.fields import Field
 from ..envs.core.game import Game, Outcome, Seen
 from .walk import (
-    LIMIT,
     Host,
     Leaves,
     Step,
@@ -20,6 +20,7 @@ from .walk import (
     during,
     fail,
     flat,
+    inputs,
     random_acts,
     record,
     swapped,
@@ -76,14 +77,15 @@ def _raw(tree: Any, path: str) -> list[tuple[str, Any]]:
 
 def _walk_and_check(game: Game, worlds: int, seed: int) -> list[Leaves]:
     kept: list[Leaves] = []
+    _check_start(game, worlds)
     elsewhere = worlds_of(game, worlds, seed, "numpy")
     rounds, ended, last = np.zeros(worlds, dtype=int), np.zeros(worlds, dtype=bool), None
     for step in walk(game, worlds, seed):
-        given = {**flat(step.state, "state"), **flat(step.acts, "acts"), **flat(step.u, "u")}
         _check_view(game, step.seen, worlds, f"before step {step.number}")
         elsewhere.state = step.state
-        _check_again(game, step, given, random_acts(elsewhere, "other"))
+        _check_again(game, step, random_acts(elsewhere, "other"))
         _check_outcome(game, step, worlds)
+        _check_certain(game, step)
         with during(game.name, "stage and round"):
             stage, now = to_numpy(step.stage), to_numpy(game.round(step.outcome.state))
         _check_clock(game, step, stage, rounds, now, worlds)
@@ -92,16 +94,10 @@ def _walk_and_check(game: Game, worlds: int, seed: int) -> list[Leaves]:
         ended = ended | to_numpy(step.outcome.done)
         kept.append(record(step))
         last = step
-    if not ended.all() and len(kept) >= min(game.horizon, LIMIT) and game.horizon <= LIMIT:
+    if not ended.all() and len(kept) == game.horizon:
         fail(
             game.name,
             f"{int((~ended).sum())} of {worlds} worlds are not done after its horizon of {game.horizon} steps",
-            "set done when round(state) reaches rounds, or raise rounds or horizon",
-        )
-    if game.horizon < len(kept):
-        fail(
-            game.name,
-            f"an episode lasted {len(kept)} steps, its horizon is {game.horizon}",
             "set done when round(state) reaches rounds, or raise rounds or horizon",
         )
     if last is not None:
@@ -148,10 +144,9 @@ def _check_values(where: str, field: Field, values: Host, lead: tuple[int, ...],
         fail(where, f"{what} is outside its space: {error}", "widen the space of the field or mend what is shown")
 
 
-def _check_again(game: Game, step: Step, given: Leaves, other: dict[str, Any]) -> None:
+def _check_again(game: Game, step: Step, other: dict[str, Any]) -> None:
     """Check that the step left its input as it was, that it repeats itself, and ignores what it did not ask for."""
-    now = {**flat(step.state, "state"), **flat(step.acts, "acts"), **flat(step.u, "u")}
-    if wrong := differing(given, now):
+    if wrong := differing(step.given, inputs(step.state, step.acts, step.u)):
         fail(
             game.name,
             f"step {step.number} changed what it was given: {wrong}",
@@ -173,6 +168,31 @@ def _check_again(game: Game, step: Step, given: Leaves, other: dict[str, Any]) -
             game.name,
             f"step {step.number} depends on acts that nobody was asked for at its stage: {wrong}",
             "read an act field at its own stage, and from the seats in its `by`, only",
+        )
+
+
+def _check_start(game: Game, worlds: int) -> None:
+    """Check that a start that is said not to be random reads no draws."""
+    if not game.draws or game.random_start:
+        return
+    with during(game.name, "start"), np.errstate(invalid="ignore"):
+        blind, one = (game.start(np.full((worlds, game.draws), value)) for value in (math.nan, 0.5))
+    if wrong := differing(flat(one, "state"), flat(blind, "state")):
+        fail(game.name, f"start reads its draws though random_start is False: {wrong}", "set random_start = True")
+
+
+def _check_certain(game: Game, step: Step) -> None:
+    """Check that a step which says that it reads no draws reads none."""
+    with during(game.name, f"uncertain at step {step.number}"):
+        if not game.draws or game.uncertain(step.state, step.acts):
+            return
+        with np.errstate(invalid="ignore"):
+            outcome = game.step(step.state, step.acts, step.u * math.nan)
+    if wrong := differing(_answer(step.outcome), _answer(outcome)):
+        fail(
+            game.name,
+            f"step {step.number} reads its draws where uncertain() says that it reads none: {wrong}",
+            "return True from uncertain(state, acts) wherever step might read u",
         )
 
 

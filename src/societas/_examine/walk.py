@@ -49,7 +49,7 @@ def during(who: str, what: str) -> Iterator[None]:
 
 
 class Step(NamedTuple):
-    """One step: what was given to the game and what it answered, arrays of the backend."""
+    """One step: what was given to the game and what it answered, arrays of the backend; ``given`` is a copy on the host."""
 
     number: int
     state: Any
@@ -60,6 +60,7 @@ class Step(NamedTuple):
     u: Array
     outcome: Outcome
     measures: dict[str, Array]
+    given: Leaves
 
 
 def legal(field: Field, u: Array, mood: Array | None = None) -> Array:
@@ -101,6 +102,11 @@ def worlds_of(game: Game, count: int, seed: int, backend: str) -> Worlds:
     return Worlds(game, count, seed=seed, backend=library, device=device or "cpu", check=False)
 
 
+def draws(worlds: Worlds) -> Array:
+    """Return the game's own uniform numbers for the next step, whether it reads them or not."""
+    return worlds._uniform(*worlds.moment, worlds.game.draws)
+
+
 def walk(
     game: Game, count: int, seed: int, backend: str = "numpy", *, single: bool = False, limit: int = LIMIT
 ) -> Iterator[Step]:
@@ -114,17 +120,18 @@ def walk(
         with during(name, "start with batch ()"):
             state = game.start(worlds._uniform(worlds.world * 0 - 1, chance.code("start"), game.draws)[0])
         worlds.state, live = tree_map(lambda a: a[None, ...], state), live[0]
-    for number in range(1, limit + 1):
+    for number in range(1, min(limit, game.horizon) + 1):
         with during(name, f"view before step {number}"):
             seen, stage = game.view(state), game.stage(state)
-            acts, u = random_acts(worlds), worlds._draws()
+            acts, u = random_acts(worlds), draws(worlds)
         if single:
             acts, u = tree_map(lambda a: a[0, ...], acts), u[0]
+        given = inputs(state, acts, u)
         with during(name, f"step {number}" + (" with batch ()" if single else "")):
             outcome = game.step(state, acts, u)
         with during(name, f"measures after step {number}"):
             measures = game.measures(outcome.state)
-        yield Step(number, state, seen, stage, live, acts, u, outcome, measures)
+        yield Step(number, state, seen, stage, live, acts, u, outcome, measures, given)
         state = outcome.state if single else select(live, outcome.state, state)
         live = live & ~outcome.done
         if not bool(live.any()):
@@ -145,6 +152,11 @@ def flat(tree: Any, path: str) -> Leaves:
     for key, value in parts:
         found |= flat(value, f"{path}.{key}")
     return found
+
+
+def inputs(state: Any, acts: Mapping[str, Acts], u: Array) -> Leaves:
+    """Return what a step is given, as copies on the host."""
+    return {**flat(state, "state"), **flat(acts, "acts"), **flat(u, "u")}
 
 
 def record(step: Step) -> Leaves:

@@ -1,0 +1,145 @@
+"""Specs, runs that go on where they were killed, and the command line, on a small experiment of real parts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from societas.experiments import spec as specs
+from societas.experiments.cli import app
+from societas.experiments.run import cell_name, folder, play_cell, run
+
+SMALL: dict[str, Any] = {
+    "learners": {"worlds": 3, "episodes": 30},
+    "characters": {"worlds": 4},
+}
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Covenants, cut down to seconds, without the language model."""
+    data = yaml.safe_load(specs.shipped()["covenants"].read_text(encoding="utf-8"))
+    del data["policies"]["smollm2"]
+    for name, sizes in SMALL.items():
+        data["policies"][name]["worlds"] = sizes["worlds"]
+    data["policies"]["learners"]["players"]["fisher"]["learning"]["episodes"] = SMALL["learners"]["episodes"]
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def test_a_killed_run_goes_on_and_gives_the_same_table(small: Path, tmp_path: Path) -> None:
+    plan = specs.load(small)
+    whole = run(plan, tmp_path / "one", workers=2)
+    table = (whole / "rows.csv").read_bytes()
+    half = folder(plan, tmp_path / "two")
+    for cell in plan.cells()[::2]:  # what a killed run leaves behind: some finished cells, and a part of another
+        kept = half / "cells" / f"{cell_name(cell)}.json"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes((whole / "cells" / kept.name).read_bytes())
+    (half / "cells" / ".torn.json.1.part").write_text("{", encoding="utf-8")
+    told: list[tuple[str, float]] = []
+    again = run(plan, tmp_path / "two", workers=1, progress=lambda name, share: told.append((name, share)))
+    assert again == half
+    assert (again / "rows.csv").read_bytes() == table
+    assert {name for name, share in told if share == 1.0} == {cell_name(cell) for cell in plan.cells()}
+
+
+def test_institutions_share_their_chance(small: Path) -> None:
+    """Talk that nobody acts on changes nothing: the same worlds meet the same draws under both institutions."""
+    plan = specs.load(small)
+    none, talk = (
+        play_cell(plan, ("characters", "noisy", institution), lambda _: None)["measures"]
+        for institution in ("none", "talk")
+    )
+    assert none["gain"] == talk["gain"]
+    assert none["alignment"] == talk["alignment"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"baseline": "nothing"}, r"baseline: one of the institutions .*none.*got 'nothing'"),
+        ({"headline": "joy"}, "headline: one of the measures"),
+        ({"game": {"Fischery": {}}}, r"did you mean 'Fishery'"),
+        ({"game": {"Fishery": {"fishers": 1}}}, "fishers: a whole number from 2 to 64, got 1"),
+        ({"game": {"Fishery": {"boats": 1}}}, "no option 'boats'"),
+        ({"institutions": {"none": [], "bad": [{"Noise": {"field": "stock", "sd": -1}}]}}, "sd: a number from 0"),
+        ({"seed": "soon"}, "seed: "),
+        ({"extra": 1}, "extra: "),
+    ],
+)
+def test_a_wrong_spec_is_refused_with_the_place(small: Path, change: dict[str, Any], words: str) -> None:
+    data = yaml.safe_load(small.read_text(encoding="utf-8")) | change
+    small.write_text(yaml.safe_dump(data), encoding="utf-8")
+    with pytest.raises(specs.SpecError, match=words):
+        specs.load(small)
+
+
+def test_a_spec_is_data(tmp_path: Path) -> None:
+    evil = tmp_path / "evil.yaml"
+    evil.write_text("!!python/object/apply:os.system ['echo no']", encoding="utf-8")
+    with pytest.raises(specs.SpecError, match="not YAML"):
+        specs.load(evil)
+    with pytest.raises(specs.SpecError, match="give a YAML file or one of covenants"):
+        specs.load("covenant")
+
+
+def test_changes_and_omissions(small: Path) -> None:
+    plan = specs.load(small, {"policies.characters.worlds": 2}, ["learners"])
+    assert list(plan.policies) == ["characters"]
+    assert plan.policies["characters"].worlds == 2
+    assert plan.sha256 != specs.load(small, {}, ["learners"]).sha256
+    with pytest.raises(specs.SpecError, match="nothing at 'policies.characters.wolds'"):
+        specs.load(small, {"policies.characters.wolds": 2})
+    with pytest.raises(specs.SpecError, match="no policy 'gods'"):
+        specs.load(small, {}, ["gods"])
+
+
+def test_the_command_line_runs_and_reports(small: Path, tmp_path: Path) -> None:
+    line = CliRunner()
+    done = line.invoke(app, ["run", str(small), "--out", str(tmp_path / "runs"), "--without", "learners"])
+    assert done.exit_code == 0, done.output
+    assert "contract" in done.output
+    (target,) = (tmp_path / "runs").iterdir()
+    page = (target / "report.html").read_text(encoding="utf-8")
+    assert "Covenants with and without a sword" in page
+    meta = json.loads((target / "meta.json").read_text(encoding="utf-8"))
+    assert meta["seed"] == 2026
+    again = line.invoke(app, ["report", str(target)])
+    assert again.exit_code == 0
+    dry = line.invoke(app, ["run", str(small), "--dry-run"])
+    assert "20 cells" in dry.output
+
+
+def test_the_command_line_lists_describes_and_plays() -> None:
+    line = CliRunner()
+    listed = line.invoke(app, ["list"]).output
+    for name in ("Fishery", "HiddenAction", "Contract", "tabular", "covenants"):
+        assert name in listed
+    described = line.invoke(app, ["describe", "Fishery", "--set", "fishers=3"]).output
+    assert "3 fishers share a lake" in described
+    assert "650" in described
+    assert "Parameters" in line.invoke(app, ["describe", "Sanction"]).output
+    played = line.invoke(app, ["play", "MatrixGame"], input='"betray"\n{"action": "defect"}\n').output
+    assert 'one of "cooperate", "defect"' in played
+    assert "## Outcome" in played
+    watched = line.invoke(app, ["play", "HiddenAction", "--watch", "--others", "equilibrium"]).output
+    assert "## Step 2: answer" in watched
+    wrong = line.invoke(app, ["describe", "Fishry"])
+    assert wrong.exit_code == 2
+    assert "did you mean 'Fishery'" in wrong.output
+
+
+def test_a_missing_model_is_said_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOCIETAS_CACHE", str(tmp_path / "empty"))
+    done = CliRunner().invoke(app, ["run", "covenants", "--out", str(tmp_path / "runs")])
+    assert done.exit_code == 2
+    assert "societas fetch smollm2" in done.output
+    assert "--without" in done.output
+    assert not (tmp_path / "runs").exists()
