@@ -49,7 +49,7 @@ class Contract(Mechanism):
     court
         Who enforces.
     side_payment
-        Most that the proposer can pay each of the others on acceptance, in units of reward.
+        Most that the proposer can pay each of the others on acceptance, or ask of each, in units of reward.
     """
 
     terms: Terms = field(default_factory=Quota)
@@ -138,7 +138,7 @@ class Contracted(Institution):
         }[contract.regime]
         side = ""
         if contract.side_payment:
-            side = f" The proposer may add a payment of up to {contract.side_payment:g} to each of the others on acceptance."
+            side = f" The proposer may add a payment of up to {contract.side_payment:g} to, or from, each of the others on acceptance."
         return (
             f"Before the first round a contract is put to {', '.join(self.parties)}: {contract.terms.text}; what is owed "
             f"goes to the others who are bound.{side} It holds only if all accept. {force}"
@@ -156,7 +156,7 @@ class Contracted(Institution):
         shown += [replace(figure, name=f"agreed_{figure.name}") for figure in self.mechanism.terms.figures]
         if self.mechanism.side_payment:
             most = self.mechanism.side_payment
-            shown.append(Field("side_offer", Real(0.0, most), "what the proposer offers to pay you on acceptance"))
+            shown.append(Field("side_offer", Real(-most, most), "what the proposer pays each of the others on acceptance; below zero, what it asks of each"))
         return tuple(shown)
 
     def acts(self, role: Role) -> tuple[Field, ...]:
@@ -167,8 +167,8 @@ class Contracted(Institution):
         if self.proposes and mine:
             asked += [replace(f, stage="propose", by=mine) for f in self.mechanism.terms.blanks]
             if self.mechanism.side_payment:
-                space = Real(0.0, self.mechanism.side_payment)
-                means = "what you offer to pay each of the others if all accept"
+                space = Real(-self.mechanism.side_payment, self.mechanism.side_payment)
+                means = "what you pay each of the others if all accept; below zero, what you ask of each"
                 asked.append(Field("side", space, means, stage="propose", by=mine))
         answering = tuple(p for p in self.parties if not (self.proposes and p == proposer))
         if seats := self._seats(role, answering):

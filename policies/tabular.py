@@ -91,7 +91,7 @@ class TabularQ(Policy):
 
     def _state(self, seen: Seen) -> Table:
         """Return the index of the table row, integer (worlds, seats)."""
-        index: Any = 0
+        index: Any = np.zeros(to_numpy(seen[self.role.sees[0].name]).shape[:2], dtype=np.int64)
         for field, bins in self._fields:  # type: ignore[attr-defined]
             values = to_numpy(seen[field.name]).astype(float)
             if field.each:

@@ -222,7 +222,7 @@ PLAYS: dict[str, tuple[str, ...]] = {
 def _policy_cases() -> list[tuple[str, str, str]]:
     cases = []
     for name in societas.list("policies"):
-        for kind in POLICIES.get(name, {"default": lambda game, role: policy(name)}):
+        for kind in POLICIES.get(name, ["default"]):
             cases += [(name, kind, game) for game in PLAYS.get(kind, tuple(PROXIES))]
     return cases
 

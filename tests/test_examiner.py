@@ -25,7 +25,7 @@ from societas import (
     Stage,
 )
 from societas.envs.core import Array, namespace, spread
-from societas.envs.core.arrays import full, to_float, to_int
+from societas.envs.core.arrays import full, to_float, to_int, to_numpy
 from societas.envs.core.chance import whole
 from societas.envs.core.policy import default_acts
 from societas.testing import ExaminationError, check_game, check_mechanism, check_policy
@@ -188,9 +188,7 @@ class Crowded(Pot):
 class NumPyOnly(Pot):
     def step(self, state: PotState, acts: Acts, u: Array) -> Outcome:
         outcome = super().step(state, acts, u)
-        return outcome._replace(
-            welfare=np.asarray(outcome.welfare), rewards={"player": np.array(outcome.rewards["player"])}
-        )
+        return outcome._replace(rewards={"player": to_numpy(outcome.rewards["player"])})
 
 
 @dataclass(frozen=True)
@@ -448,7 +446,7 @@ def test_a_broken_mechanism_is_named(mechanism: Mechanism, words: str) -> None:
 
 
 def test_a_null_that_is_none_is_named() -> None:
-    with pytest.raises(ExaminationError, match="the null mechanism is not the base game: at step 1 rewards.player"):
+    with pytest.raises(ExaminationError, match=r"the null mechanism is not the base game: at step 1 rewards\.player"):
         check_mechanism(Tithe(), Pot(), null=Tithe(0.01))
     with pytest.raises(ExaminationError, match=r"apply raised NotImplementedError"):
         check_mechanism(Unfinished(), Pot())

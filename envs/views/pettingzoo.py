@@ -9,7 +9,8 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 from pettingzoo import AECEnv, ParallelEnv
 
-from ..core.game import Acts, Game
+from ..core.game import Game
+from ..core.policy import default_acts
 from ..core.worlds import Worlds
 from .seat import find_game
 from .spaces import Flat
@@ -30,6 +31,11 @@ class _Table:
         self.seats = {role.player(i): (role.name, i) for role in game.roles for i in range(role.count)}
         self.movers = [
             [player for player, (role, i) in self.seats.items() if game.role(role).deciding(stage.name, i)]
+            for stage in game.stages
+        ]
+        idle = {role.name: default_acts(role, self.worlds.world, role.count) for role in game.roles}
+        self.idle = [
+            {role.name: idle[role.name] for role in game.roles if not role.deciding(stage.name)}
             for stage in game.stages
         ]
         self.cycles = 0
@@ -56,10 +62,11 @@ class _Table:
 
     def step(self, actions: Mapping[str, Any]) -> tuple[dict[str, float], bool, bool, float]:
         """Return rewards, terminated, truncated and welfare."""
-        acts: dict[str, Acts] = {}
+        acts = dict(self.idle[self.stage])  # roles that decide nothing now are not read
         for role in self.game.roles:
-            flat = self.flats[role.name]
-            acts[role.name] = flat.acts(np.array([flat.read(actions[player]) for player in role.players])[None])
+            if role.name not in acts:
+                flat = self.flats[role.name]
+                acts[role.name] = flat.acts(np.array([flat.read(actions[player]) for player in role.players])[None])
         outcome = self.worlds.step(acts)
         self.cycles += 1
         rewards: dict[str, float] = {}

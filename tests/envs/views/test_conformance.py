@@ -92,9 +92,9 @@ def test_bad_actions_are_named(bad: object) -> None:
         parallel.step(dict.fromkeys(parallel.agents, bad))
     vector = gymnasium.make_vec("societas/Fishery-v0", num_envs=2)
     vector.reset(seed=0)
+    actions = np.array([bad, bad]) if isinstance(bad, list) else np.array([5, bad], dtype=object)
     with pytest.raises(societas.ActError, match="harvest"):
-        vector.step(np.array([5, 5]) if bad == [1, 2] else np.array([5, bad]))  # type: ignore[list-item]
-        vector.step(np.array([[1, 2], [1, 2]]))
+        vector.step(actions)
 
 
 def test_bad_box_actions_are_named() -> None:
