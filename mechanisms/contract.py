@@ -156,7 +156,13 @@ class Contracted(Institution):
         shown += [replace(figure, name=f"agreed_{figure.name}") for figure in self.mechanism.terms.figures]
         if self.mechanism.side_payment:
             most = self.mechanism.side_payment
-            shown.append(Field("side_offer", Real(-most, most), "what the proposer pays each of the others on acceptance; below zero, what it asks of each"))
+            shown.append(
+                Field(
+                    "side_offer",
+                    Real(-most, most),
+                    "what the proposer pays each of the others on acceptance; below zero, what it asks of each",
+                )
+            )
         return tuple(shown)
 
     def acts(self, role: Role) -> tuple[Field, ...]:
@@ -174,7 +180,9 @@ class Contracted(Institution):
         if seats := self._seats(role, answering):
             by = None if len(seats) == role.count else seats
             asked.append(
-                Field("consent", Choice(("refuse", "accept")), "whether you accept the contract", stage="consent", by=by)
+                Field(
+                    "consent", Choice(("refuse", "accept")), "whether you accept the contract", stage="consent", by=by
+                )
             )
         return tuple(asked)
 

@@ -206,7 +206,9 @@ class Scorer:
             places = torch.tensor(flat, device=self.device)
             values = logs[places[:, 0], places[:, 1]].double().cpu().numpy()
             cache.crop(-count)
-            self._prefixes[tuple(prefix)] = cache  # out of the shelf while in use: a pass that fails leaves nothing wrong
+            self._prefixes[tuple(prefix)] = (
+                cache  # out of the shelf while in use: a pass that fails leaves nothing wrong
+            )
             while len(self._prefixes) > 4:
                 self._prefixes.popitem(last=False)
         scores, at = [], 0
