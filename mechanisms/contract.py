@@ -138,7 +138,8 @@ class Contracted(Institution):
         }[contract.regime]
         side = ""
         if contract.side_payment:
-            side = f" The proposer may add a payment of up to {contract.side_payment:g} to, or from, each of the others on acceptance."
+            most = f"{contract.side_payment:g}"
+            side = f" The proposer may add a payment of up to {most} to, or from, each of the others on acceptance."
         return (
             f"Before the first round a contract is put to {', '.join(self.parties)}: {contract.terms.text}; what is owed "
             f"goes to the others who are bound.{side} It holds only if all accept. {force}"

@@ -158,8 +158,10 @@ def _object(answer: str) -> dict[str, Any] | None:
     for match in re.finditer(r"\{", answer[:100_000]):
         try:
             found, _ = decoder.raw_decode(answer, match.start())
-        except (ValueError, RecursionError):
+        except ValueError:
             continue
+        except RecursionError:
+            return None
         if isinstance(found, dict):
             return found
     return None
@@ -201,6 +203,10 @@ def parse(answer: str, fields: tuple[Field, ...]) -> Act | Complaint:
             if isinstance(value, Complaint):
                 return Complaint(f"{field.name}[{label}]", value.given, value.allowed, value.mend)
             parts.append(value)
+        odd = sorted(set(given) - set(field.each))
+        if odd:
+            labels = f"one of {', '.join(field.each)}"
+            return Complaint(f"{field.name}[{odd[0]}]", json.dumps(odd[0])[:80], labels, f"give only: {', '.join(field.each)}")
         act[field.name] = parts
     unknown = sorted(set(data) - {field.name for field in fields})
     if unknown:
