@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..envs.core import validate
-from ..envs.core.arrays import Array, full, namespace, to_float, to_int
+from ..envs.core.arrays import Array, device_of, full, namespace, to_float, to_int
 from ..envs.core.fields import Choice, Field, Integer, Role
 from ..envs.core.game import Acts, Game, Measure, Seen, Stage, shared
 from ..envs.core.mechanism import Institution, Mechanism, joined, parted, players_of
@@ -97,7 +97,7 @@ class Sanctioned(Institution):
         """Impose the sanctions."""
         target = to_int(joined({name: acts[name]["punish"] for name in self.involved}, self.involved)) - 1
         xp, n = namespace(target), len(self.people)
-        people = xp.arange(n, device=target.device)
+        people = xp.arange(n, device=device_of(target))
         hits = (target[..., :, None] == people) & (people[:, None] != people)
         imposed, received = xp.sum(to_int(hits), axis=-1), xp.sum(to_int(hits), axis=-2)
         pay = -self.mechanism.cost * to_float(imposed) - self.mechanism.fine * to_float(received)

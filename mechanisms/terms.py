@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..envs.core import validate
-from ..envs.core.arrays import Array, full, namespace, to_float
+from ..envs.core.arrays import Array, device_of, full, namespace, to_float
 from ..envs.core.fields import Choice, Field, Integer, Real
 
 
@@ -127,7 +127,7 @@ class Quota(Terms):
         quantity = to_float(facts[self.field])
         xp, n = namespace(quantity), quantity.shape[-1]
         excess = xp.clip(quantity - numbers["limit"][..., None], 0.0, None)
-        others = 1.0 - xp.eye(n, dtype=xp.float64, device=quantity.device)
+        others = 1.0 - xp.eye(n, dtype=xp.float64, device=device_of(quantity))
         return (self.fine / (n - 1)) * excess[..., :, None] * others
 
 

@@ -72,10 +72,15 @@ def to_float(array: Array) -> Array:
     return xp.astype(array, xp.float64)
 
 
+def device_of(array: Array) -> Any:
+    """Return the device of an array; None under a trace, where what is made must not be kept."""
+    return getattr(array, "device", None)
+
+
 def full(like: Array, shape: tuple[int, ...], value: float, *, integer: bool = False) -> Array:
     """Return an array filled with one value, of the same library and on the same device as ``like``."""
     xp = namespace(like)
-    return xp.full(shape, value, dtype=xp.int64 if integer else xp.float64, device=like.device)
+    return xp.full(shape, value, dtype=xp.int64 if integer else xp.float64, device=device_of(like))
 
 
 def constant(like: Array, values: Any) -> Array:
@@ -83,8 +88,8 @@ def constant(like: Array, values: Any) -> Array:
 
     The same tuple is turned into an array once a device.
     """
-    xp, device = namespace(like), like.device
-    if not isinstance(values, tuple):
+    xp, device = namespace(like), device_of(like)
+    if not isinstance(values, tuple) or device is None:
         return xp.asarray(np.asarray(values), device=device)
     found = _tables.get((id(values), xp, device))
     if found is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, absent, namespace, to_float, to_int, total
+from .arrays import Array, absent, device_of, namespace, to_float, to_int, total
 
 _GAMMA = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -64,9 +64,9 @@ def key(seed: int, *address: Array) -> Array:
 def uniform(keys: Array, count: int) -> Array:
     """Return ``count`` numbers in [0, 1) for every key: keys (*batch) to float64 (*batch, count), 53 random bits each."""
     xp = namespace(keys)
-    device = keys.device
+    device = device_of(keys)
     with np.errstate(over="ignore"):
-        bits = mix(keys[..., None] + _strides(count, xp, device))
+        bits = mix(keys[..., None] + (_strides if device is not None else _strides.__wrapped__)(count, xp, device))
     return to_float((bits >> 11) & 0x1FFFFFFFFFFFFF) * 2.0**-53
 
 
@@ -151,7 +151,7 @@ def share_at_random(stock: Array, wants: Array, u: Array, most: int) -> Array:
         numbers = _share(int(stock.reshape(())), wants.reshape(-1).tolist(), u.reshape(-1).tolist(), most, _Plain)
         return np.array(numbers).reshape(wants.shape)
     columns = [wants[..., i] for i in range(n)]
-    given = _share(stock, columns, [u[..., k] for k in range((n - 1) ** 2)], most, _Arrays(xp, wants.device))
+    given = _share(stock, columns, [u[..., k] for k in range((n - 1) ** 2)], most, _Arrays(xp, device_of(wants)))
     return xp.where(scarce[..., None], xp.stack(given, axis=-1), wants)
 
 
@@ -213,7 +213,8 @@ class _Arrays:
         self.xp, self.device, self.where = xp, device, xp.where
 
     def tables(self, trials: int, parts: int) -> tuple[Array, Array]:
-        return _binomial_tables(trials, parts, self.xp, self.device)
+        make = _binomial_tables if self.device is not None else _binomial_tables.__wrapped__
+        return make(trials, parts, self.xp, self.device)
 
     def floor(self, x: Array) -> Array:
         return to_int(self.xp.floor(x))
