@@ -35,7 +35,7 @@ from rich.table import Table
 
 from societas import Game, Worlds
 from societas.envs.contracting.hidden_action import HiddenAction
-from societas.envs.core.arrays import absent, to_numpy
+from societas.envs.core.arrays import absent
 from societas.envs.markets.pricing import Pricing
 from societas.envs.norms.fishery import Fishery
 

@@ -206,7 +206,9 @@ def parse(answer: str, fields: tuple[Field, ...]) -> Act | Complaint:
         odd = sorted(set(given) - set(field.each))
         if odd:
             labels = f"one of {', '.join(field.each)}"
-            return Complaint(f"{field.name}[{odd[0]}]", json.dumps(odd[0])[:80], labels, f"give only: {', '.join(field.each)}")
+            return Complaint(
+                f"{field.name}[{odd[0]}]", json.dumps(odd[0])[:80], labels, f"give only: {', '.join(field.each)}"
+            )
         act[field.name] = parts
     unknown = sorted(set(data) - {field.name for field in fields})
     if unknown:
