@@ -197,12 +197,11 @@ class HiddenAction(Game):
         utils = [self.reservation + cost for cost in self.costs]
         return tuple(utils) if self.utility == "linear" else tuple(max(v, 0.0) ** 2 for v in utils)
 
-    def _premium(self, pay: Array, effort: Array) -> Array:
-        """Return the risk premium (*batch) of an agent who is offered pay (*batch, outcomes) and takes an effort (*batch)."""
+    def _premium(self, pay: Array, felt: Array, p: Array) -> Array:
+        """Return the risk premium (*batch) of pay, felt so, with chances p, all (*batch, outcomes)."""
         if self.utility == "linear":
             return pay[..., 0] * 0.0
-        p = look_up(pay, self.chances, effort)
-        return total(p * pay) - total(p * self.felt(pay)) ** 2
+        return total(p * pay) - total(p * felt) ** 2
 
     def start(self, u: Array) -> HiddenState:
         """Return the state before the first offer."""
@@ -246,17 +245,18 @@ class HiddenAction(Game):
         return Outcome(offered, {"principal": zero[..., None], "agent": zero[..., None]}, zero > 0.0, zero)
 
     def _answer(self, state: HiddenState, acts: Acts, u: Array) -> Outcome:
-        xp = namespace(state.pay)
-        pay, zero = state.pay, to_float(state.stage) * 0.0
+        xp, pay, felt = namespace(state.pay), state.pay, self.felt(state.pay)
         hired = acts["accept"][..., 0] == 1
         effort = to_int(acts["effort"][..., 0])
-        outcome = categorical(u, look_up(pay, self.chances, effort))
-        paid = pay[..., 0]
+        p = look_up(pay, self.chances, effort)
+        outcome = categorical(u, p)
+        paid, utils = pay[..., 0], felt[..., 0]
         for i in range(1, len(self.outcomes)):
-            paid = xp.where(outcome == i, pay[..., i], paid)
+            drawn = outcome == i
+            paid, utils = xp.where(drawn, pay[..., i], paid), xp.where(drawn, felt[..., i], utils)
         worth = look_up(pay, self.outcomes, outcome)
-        profit = xp.where(hired, worth - paid, zero)
-        utility = xp.where(hired, self.felt(paid) - look_up(pay, self.costs, effort), zero + self.reservation)
+        profit = xp.where(hired, worth - paid, 0.0)
+        utility = xp.where(hired, utils - look_up(pay, self.costs, effort), self.reservation)
         played = state.played + 1
         after = HiddenState(
             stage=1 - state.stage,
@@ -267,10 +267,10 @@ class HiddenAction(Game):
             profit=state.profit + profit,
             rent=state.rent + (utility - self.reservation),
             accepted=state.accepted + hired,
-            effort=state.effort + xp.where(hired, to_float(effort), zero) / (len(self.costs) - 1),
+            effort=state.effort + to_float(effort * hired) / (len(self.costs) - 1),
         )
         kept = worth - look_up(pay, self._compensations, effort)
-        welfare = xp.where(hired, kept - self._premium(pay, effort), zero)
+        welfare = xp.where(hired, kept - self._premium(pay, felt, p), 0.0)
         rewards = {"principal": profit[..., None], "agent": utility[..., None]}
         return Outcome(after, rewards, played >= self.repetitions, welfare)
 
@@ -383,7 +383,7 @@ class HiddenAction(Game):
             return 0.0, 0.0
         p, x = np.asarray(self.chances)[int(effort)], np.asarray(self.outcomes)
         offer = np.asarray(pay, dtype=float)
-        welfare = float(p @ x) - float(self._premium(offer, effort)) - self._compensations[int(effort)]
+        welfare = float(p @ x) - float(self._premium(offer, self.felt(offer), p)) - self._compensations[int(effort)]
         return float(p @ (x - offer)), welfare
 
     @functools.cached_property

@@ -84,7 +84,7 @@ def normal(u1: Array, u2: Array) -> Array:
 
 def categorical(u: Array, p: Array) -> Array:
     """Draw an index with probabilities p (*batch, k) from u (*batch) by inversion; int64."""
-    drawn, edge = to_int(u < 0.0), p[..., 0] * 0.0
+    drawn, edge = to_int(u < 0.0), 0.0
     for k in range(p.shape[-1] - 1):
         edge = edge + p[..., k]
         drawn = drawn + (u >= edge)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from ..core.arrays import Array, constant, namespace, to_float, to_int
+from ..core.arrays import Array, look_up, namespace, to_float, to_int
 from ..core.fields import Choice, Field, Role, components
 from ..core.game import Acts, Seen
 from ..core.words import ActError, complain
+
+
+_WHOLE = (int, np.integer)
 
 
 class Flat:
@@ -27,13 +31,8 @@ class Flat:
         self.names: list[str] = []
         low: list[float] = []
         high: list[float] = []
-        source: list[int] = []  # for each number of an observation: which component it shows
-        option: list[float] = []  # ... and which option of a choice it stands for; NaN for numeric fields
         for field in role.sees:
             for label, _ in components(field):
-                options = field.space.codes if isinstance(field.space, Choice) else (math.nan,)
-                source += [source[-1] + 1 if source else 0] * len(options)
-                option += options
                 if isinstance(field.space, Choice):
                     self.names += [f"{label}={option}" for option in field.space.options]
                     low += [0.0] * len(field.space.options)
@@ -42,9 +41,10 @@ class Flat:
                     self.names.append(label)
                     low.append(field.space.low)
                     high.append(field.space.high)
-        self._source, self._option = tuple(source), tuple(map(float, option))
-        self._hot = tuple(not math.isnan(number) for number in option)
-        self._coded = any(self._hot)
+        self._sees = [
+            (field, _one_hot(len(field.space.options)) if isinstance(field.space, Choice) else None)
+            for field in role.sees
+        ]
         self.low, self.high = np.array(low, dtype=np.float32), np.array(high, dtype=np.float32)
         self.parts = [(field, position) for field in role.acts for _, position in components(field)]
         self.discrete = all(field.discrete for field in role.acts)
@@ -82,10 +82,17 @@ class Flat:
         """Return observations (*batch, count, dim), float32."""
         first = seen[self.role.sees[0].name]
         xp = namespace(first)
-        flat = xp.concat([seen[f.name] if f.each else seen[f.name][..., None] for f in self.role.sees], axis=-1)
-        if self._coded:
-            flat = xp.take(flat, constant(flat, self._source), axis=-1)
-            flat = xp.where(constant(flat, self._hot), flat == constant(flat, self._option), flat)
+        parts = []
+        for field, hot in self._sees:
+            values = seen[field.name]
+            if hot is not None:
+                values = look_up(values, hot, values)
+                if field.each:
+                    values = values.reshape((*values.shape[:-2], values.shape[-2] * values.shape[-1]))
+            elif not field.each:
+                values = values[..., None]
+            parts.append(values)
+        flat = xp.concat(parts, axis=-1)
         return flat.astype(np.float32) if xp is np else xp.astype(flat, xp.float32)
 
     def acts(self, actions: Array) -> Acts:
@@ -109,7 +116,7 @@ class Flat:
 
         Box bounds are float32, so values are let in up to their rounding and brought into the field's space.
         """
-        if self.single and isinstance(action, int | np.integer) and not isinstance(action, bool):
+        if self.single and isinstance(action, _WHOLE) and not isinstance(action, bool):
             if not 0 <= action <= self._within[0][1]:
                 raise ActError(str(complain(self.parts[0][0], int(action) + int(self._bounds[0][0]))))
             return np.asarray(action)
@@ -130,6 +137,12 @@ class Flat:
         if self.discrete:
             return array.copy()
         return np.array([min(max(value, low), high) for value, (low, high) in zip(out, self._bounds, strict=True)])
+
+
+@functools.lru_cache(maxsize=64)
+def _one_hot(count: int) -> tuple[tuple[int, ...], ...]:
+    """Return the code of each of some options."""
+    return tuple(map(tuple, np.eye(count, dtype=np.int64).tolist()))
 
 
 def _within(low: float, high: float, discrete: bool) -> tuple[float, float]:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from societas import make
 from societas.envs.core import backend, namespace, to_numpy
 from societas.envs.core.arrays import (
     absent,
@@ -92,26 +91,3 @@ def test_records_are_chosen_world_by_world(name: str) -> None:
     assert align(of(name, [True, False]), mixed.second["a"]).shape == (2, 1)
     with pytest.raises(ValueError, match="argument 2 is"):
         tree_map(lambda a, b: a, (1, 2), (1,))
-
-
-def test_jax_compiles_a_step() -> None:
-    """The same lines run under jit: a fishery whose every number is decided inside one compiled function."""
-    jax = pytest.importorskip("jax")
-    jax.config.update("jax_enable_x64", True)
-    jnp = jax.numpy
-    game = make("Fishery", months=6)
-    rng = np.random.default_rng(0)
-    u = rng.random((6, 64, game.draws))
-    harvest = rng.integers(0, 30, (6, 64, game.fishers))
-    state, jstate = game.start(u[0]), game.start(jnp.asarray(u[0]))
-    step = jax.jit(lambda state, harvest, u: game.step(state, {"fisher": {"harvest": harvest}}, u))
-    for month in range(6):
-        outcome = game.step(state, {"fisher": {"harvest": harvest[month]}}, u[month])
-        compiled = step(jstate, jnp.asarray(harvest[month]), jnp.asarray(u[month]))
-        for field in outcome.state._fields:
-            found = np.asarray(getattr(compiled.state, field))
-            np.testing.assert_array_equal(getattr(outcome.state, field), found)
-        np.testing.assert_array_equal(outcome.rewards["fisher"], np.asarray(compiled.rewards["fisher"]))
-        np.testing.assert_array_equal(outcome.done, np.asarray(compiled.done))
-        state, jstate = outcome.state, compiled.state
-    assert (outcome.state.stock == 0).any() or (outcome.state.stock < 100).any()
