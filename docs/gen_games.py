@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import inspect
 import re
 from collections.abc import Iterable
@@ -43,7 +44,7 @@ def game(name: str) -> str:
     ]
     levels = made.benchmarks().levels.items()
     parts.append(table(("benchmark", "welfare", "source"), [(f"`{n}`", f"{v.value:.6g}", v.source) for n, v in levels]))
-    measures = [(f"`{m.name}`", m.means, f"`{m.formula}`", m.unit, linked(m.source)) for m in made.reports]
+    measures = [(f"`{m.name}`", m.means, code(m.formula), m.unit, linked(m.source)) for m in made.reports]
     parts.append(table(("measure", "what it is", "formula", "unit", "source"), measures))
     return "\n\n".join(parts)
 
@@ -112,6 +113,11 @@ def table(head: tuple[str, ...], body: Iterable[tuple[str, ...]]) -> str:
     """Return a table; what would end a cell is escaped."""
     lines = [head, ("---",) * len(head), *body]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def code(text: str) -> str:
+    """Return inline code that may stand in a table whatever is in it."""
+    return f"<code>{html.escape(text).replace('|', '&#124;').replace('*', '&#42;').replace('_', '&#95;')}</code>"
 
 
 def fenced(text: str, language: str = "text") -> str:

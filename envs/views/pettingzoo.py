@@ -33,6 +33,7 @@ class _Table:
             [player for player, (role, i) in self.seats.items() if game.role(role).deciding(stage.name, i)]
             for stage in game.stages
         ]
+        self.moves = [[(player, player in movers) for player in self.seats] for movers in self.movers]
         idle = {role.name: default_acts(role, self.worlds.world, role.count) for role in game.roles}
         self.idle = [
             {role.name: idle[role.name] for role in game.roles if not role.deciding(stage.name)}
@@ -107,8 +108,7 @@ class GameParallelEnv(ParallelEnv[str, Vector, Any]):
         return self.action_spaces[agent]
 
     def _infos(self) -> dict[str, dict[str, Any]]:
-        movers = self._table.movers[self._table.stage]
-        return {player: {"moves": player in movers} for player in self.possible_agents}
+        return {player: {"moves": moves} for player, moves in self._table.moves[self._table.stage]}
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None

@@ -14,7 +14,6 @@ from ..core.fields import Choice, Field, Role, components
 from ..core.game import Acts, Seen
 from ..core.words import ActError, complain
 
-
 _WHOLE = (int, np.integer)
 
 
