@@ -118,7 +118,7 @@ def total(values: Array) -> Array:
     if not isinstance(values, _NUMPY):
         return namespace(values).sum(values, axis=-1)
     count = values.shape[-1]
-    if 2 <= count < 8 and values.size > 256:
+    if 2 <= count < 8 and values.size > 128:
         return sum((values[..., i] for i in range(1, count)), values[..., 0])
     return values.sum(axis=-1)
 
