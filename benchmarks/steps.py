@@ -20,7 +20,6 @@ import itertools
 import json
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +46,8 @@ Paid = tuple[dict[str, Any], Any, Any]  # rewards by role, done, welfare
 BATCHES = (1, 64, 4_096, 65_536)
 GOAL_BATCH, GOAL_RATIO = 4_096, 1.5
 CYCLE = 8  # acts are drawn beforehand for so many steps, and used again and again
+FULL: dict[str, Any] = {"batches": BATCHES, "rounds": 9, "seconds": 0.15}
+QUICK: dict[str, Any] = {"batches": BATCHES[:-1], "rounds": 5, "seconds": 0.03}
 
 
 class Loop(Protocol):
@@ -391,10 +392,11 @@ def batch_contestants(cases: Sequence[Case], batches: Sequence[int]) -> list[Con
     return found
 
 
-def single_runner(env: Any, mix: Callable[[str], Any]) -> Callable[[int], None]:
-    """Return what makes so many steps of a PettingZoo Parallel environment, with resets."""
+def single_runner(env: Any, mix: Callable[[], Any] | None) -> Callable[[int], None]:
+    """Return what makes so many steps of a PettingZoo Parallel environment, with resets; actions are drawn beforehand."""
     env.reset(seed=0)
-    stream = itertools.cycle([{agent: mix(agent) for agent in env.possible_agents} for _ in range(256)])
+    draws = {agent: mix or env.action_space(agent).sample for agent in env.possible_agents}
+    stream = itertools.cycle([{agent: draw() for agent, draw in draws.items()} for _ in range(256)])
 
     def run(steps: int) -> None:
         for actions in itertools.islice(stream, steps):
@@ -408,8 +410,8 @@ def single_runner(env: Any, mix: Callable[[str], Any]) -> Callable[[int], None]:
 def single_contestants() -> list[Contestant]:
     """Return our games, and rock-paper-scissors where pygame is installed, as PettingZoo environments."""
     rng = np.random.default_rng(0)
-    envs: dict[str, tuple[Any, Callable[[str], Any] | None]] = {
-        "Fishery, modest": (pettingzoo.make("parallel", "societas/Fishery-v0"), lambda _: int(rng.integers(13))),
+    envs: dict[str, tuple[Any, Callable[[], Any] | None]] = {
+        "Fishery, modest": (pettingzoo.make("parallel", "societas/Fishery-v0"), lambda: int(rng.integers(13))),
         "HiddenAction": (pettingzoo.make("parallel", "societas/HiddenAction-v0", repetitions=100), None),
         "MatrixGame": (pettingzoo.make("parallel", "societas/MatrixGame-v0", repetitions=100), None),
         "Pricing": (pettingzoo.make("parallel", "societas/Pricing-v0"), None),
@@ -422,20 +424,32 @@ def single_contestants() -> list[Contestant]:
     for name, (env, mix) in envs.items():
         for number, agent in enumerate(env.possible_agents):
             env.action_space(agent).seed(number)
-        chosen = mix or (lambda agent, env=env: env.action_space(agent).sample())
-        found.append(Contestant(name, "single", 1, single_runner(env, chosen), 10))
+        found.append(Contestant(name, "single", 1, single_runner(env, mix), 10))
     return found
 
 
 def measure(
+    batches: Sequence[int],
+    rounds: int,
+    seconds: float,
+    tell: Callable[[str], None],
     cases: Sequence[Case] = CASES,
-    batches: Sequence[int] = BATCHES,
-    *,
-    rounds: int = 7,
-    seconds: float = 0.1,
-    tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Check that the games agree, time everything, and return the results as plain data."""
+    """Check that the games agree, time everything, and return the results as plain data.
+
+    Parameters
+    ----------
+    batches
+        Numbers of worlds.
+    rounds
+        Samples of each contestant.
+    seconds
+        Length of a sample, roughly.
+    tell
+        Told what is going on.
+    cases
+        The games.
+    """
     torch.set_num_threads(1)
     for case in cases:
         tell(f"checking {case.name}")
@@ -528,14 +542,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     console, progress = Console(width=120), Console(stderr=True)
     with progress.status("starting") as status:
-        if options.quick:
-            results = measure(batches=BATCHES[:-1], rounds=5, seconds=0.03, tell=status.update)
-        else:
-            results = measure(rounds=9, seconds=0.15, tell=status.update)
+        results = measure(**(QUICK if options.quick else FULL), tell=status.update)
     show(results, console)
     if options.json is not None:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

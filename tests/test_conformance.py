@@ -183,7 +183,7 @@ POLICIES: dict[str, dict[str, Maker]] = {
     },
     "equilibrium": {
         level: lambda game, role, level=level: policy("equilibrium", level=level)
-        for level in ("equilibrium", "first_best", "second_best", "baseline", "monopoly")
+        for level in ("equilibrium", "first_best", "second_best", "baseline")
     },
     "llm": {
         temperature: lambda game, role, t=temperature: policy("llm", model=_Bigrams(), temperature=float(t), levels=5)
@@ -212,8 +212,7 @@ PLAYS: dict[str, tuple[str, ...]] = {
     "tit_for_tat": ("MatrixGame",),
     "first_best": ("Fishery", "HiddenAction", "MatrixGame", "Pricing"),
     "second_best": ("HiddenAction",),
-    "baseline": ("HiddenAction",),
-    "monopoly": ("Pricing",),
+    "baseline": ("HiddenAction", "Pricing"),
     "PPO": ("MatrixGame",),
 }
 """Games that suit a policy, where not all do."""

@@ -359,6 +359,10 @@ class HiddenAction(Game):
         exact = np.linalg.lstsq(walls[binding], least[binding], rcond=None)[0] if binding.any() else z
         if (walls @ exact - least).min() > (walls @ z - least).min():
             z = exact  # the same point without the rounding of the residual
+        if (walls @ z - least).min() < -TOLERANCE:
+            z = _shortest(walls, least)  # degenerate: many walls meet
+            if z is None:
+                return None
         utils = np.zeros(len(p))
         utils[some] = np.clip(z / scale, 0.0, most)
         return np.minimum(utils**2, self.max_pay)
@@ -453,3 +457,18 @@ def _tuples(name: str, values: Any) -> Any:
     if not isinstance(values, list | tuple):
         raise ValueError(f"{name}: a list of numbers, got {values!r}")
     return tuple(_tuples(name, v) if isinstance(v, list | tuple) else v for v in values)
+
+
+def _shortest(walls: Any, least: Any) -> Any:
+    """Return the shortest z with walls @ z >= least by sequential quadratic programming, or None if there is no such z."""
+    from scipy.optimize import linprog, minimize
+
+    count = walls.shape[1]
+    some = linprog(np.zeros(count), A_ub=-walls, b_ub=-least, bounds=[(None, None)] * count, method="highs")
+    if not some.success:
+        return None
+    within = {"type": "ineq", "fun": lambda z: walls @ z - least, "jac": lambda z: walls}
+    found = minimize(
+        lambda z: z @ z / 2, some.x, jac=lambda z: z, constraints=[within], method="SLSQP", options={"ftol": 1e-14}
+    )
+    return found.x if (walls @ found.x - least).min() >= -TOLERANCE else some.x

@@ -115,7 +115,7 @@ def total(values: Array) -> Array:
     NumPy sums a short last axis of many worlds slowly; its columns are added several times faster and, below 8, to the
     same bits.
     """
-    if not isinstance(values, _NUMPY):
+    if not isinstance(values, np.ndarray):
         return namespace(values).sum(values, axis=-1)
     count = values.shape[-1]
     if 2 <= count < 8 and values.size > 128:

@@ -84,8 +84,11 @@ def normal(u1: Array, u2: Array) -> Array:
 
 def categorical(u: Array, p: Array) -> Array:
     """Draw an index with probabilities p (*batch, k) from u (*batch) by inversion; int64."""
-    drawn, edge = to_int(u < 0.0), 0.0
-    for k in range(p.shape[-1] - 1):
+    if p.shape[-1] == 1:
+        return to_int(u < 0.0)
+    edge = p[..., 0]
+    drawn = to_int(u >= edge)
+    for k in range(1, p.shape[-1] - 1):
         edge = edge + p[..., k]
         drawn = drawn + (u >= edge)
     return drawn

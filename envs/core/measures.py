@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .arrays import Array, namespace, to_float
+from .arrays import total as add
 from .game import Measure
 
 GOVSIM = "Piatti et al. 2024, arXiv:2404.16698"
@@ -37,10 +38,10 @@ COMMONS: tuple[Measure, ...] = (
 
 def efficiency(total: Array, possible: float) -> Array:
     """Return 1 - max(0, possible - total) / possible; 1 where nothing is possible."""
-    xp = namespace(total)
     if possible <= 0:
         return total * 0.0 + 1.0
-    return 1.0 - xp.clip(possible - total, 0.0, None) / possible
+    short = possible - total
+    return 1.0 - short * (short > 0) / possible
 
 
 def equality(returns: Array) -> Array:
@@ -50,14 +51,12 @@ def equality(returns: Array) -> Array:
     """
     xp = namespace(returns)
     n = returns.shape[-1]
-    gaps = xp.sum(xp.abs(returns[..., :, None] - returns[..., None, :]), axis=(-2, -1))
-    total = xp.sum(returns, axis=-1)
-    return 1.0 - gaps / (2.0 * n * xp.where(total > 0, total, total * 0 + 1.0))
+    gaps = add(add(xp.abs(returns[..., :, None] - returns[..., None, :])))
+    total = add(returns)
+    return 1.0 - gaps / (2.0 * n * xp.where(total > 0, total, 1.0))
 
 
 def overuse(overused: Array, months: Array) -> Array:
     """Return the share of (agent, month) pairs above the sustainable share; 0 before the first month is played."""
-    xp = namespace(overused)
     months = to_float(months)
-    pairs = xp.where(months > 0, months, months * 0 + 1.0) * overused.shape[-1]
-    return xp.sum(to_float(overused), axis=-1) / pairs
+    return to_float(add(overused)) / ((months + (months == 0)) * overused.shape[-1])

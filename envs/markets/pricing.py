@@ -262,11 +262,10 @@ class Pricing(Game):
                 "equilibrium of the one-shot game on the grid, by enumeration (regret 0)",
                 always(nash),
             ),
-            others={
-                "monopoly": Level(
-                    float(welfare[cartel]), "highest joint profit on the grid, by enumeration", always(cartel)
-                )
-            },
+            # the one-shot equilibrium is all but the best that the grid allows: what is at stake is collusion
+            baseline=Level(
+                float(welfare[cartel]), "the cartel: highest joint profit on the grid, by enumeration", always(cartel)
+            ),
         )
 
 

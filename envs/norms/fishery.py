@@ -149,13 +149,12 @@ class Fishery(Game):
 
     def measures(self, state: FisheryState) -> dict[str, Array]:
         """Return survival, gain, efficiency, equality and over-use as published."""
-        xp = namespace(state.total)
-        total = to_float(state.total)
+        catch = to_float(total(state.total))
         return {
             "survival": to_float(state.month),
-            "gain": xp.mean(total, axis=-1),
-            "efficiency": measures.efficiency(xp.sum(total, axis=-1), self.sustainable),
-            "equality": measures.equality(total),
+            "gain": catch / self.fishers,
+            "efficiency": measures.efficiency(catch, self.sustainable),
+            "equality": measures.equality(to_float(state.total)),
             "overuse": measures.overuse(state.overused, state.month),
         }
 

@@ -30,7 +30,7 @@ class RoleEnv(gymnasium.Env[np.ndarray[Any, Any], Any]):
         ``"ansi"`` to read what the player is told.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012  (as Gymnasium declares it)
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012  (as Gymnasium declares it)
 
     def __init__(
         self,

@@ -42,9 +42,9 @@ class _Table:
         self.cycles = 0
         self.begun = False
 
-    def reset(self, seed: int | None, entropy: int) -> None:
+    def reset(self, seed: int | None) -> None:
         if seed is None and not self.begun:
-            seed = entropy
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
         self.begun = True
         self.worlds.reset(seed)
         self.cycles = 0
@@ -114,7 +114,7 @@ class GameParallelEnv(ParallelEnv[str, Vector, Any]):
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Vector], dict[str, dict[str, Any]]]:
         """Start world 0 of a seed; without one the next episode."""
-        self._table.reset(seed, _entropy())
+        self._table.reset(seed)
         self.agents = self.possible_agents[:]
         return self._table.observations(), self._infos()
 
@@ -154,6 +154,12 @@ class GameAECEnv(AECEnv[str, Vector, Any]):
     def __init__(self, game: Game, max_cycles: int | None, render_mode: str | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._table = _Table(game, max_cycles)
+        for stage, movers in zip(game.stages, self._table.movers, strict=True):
+            if not movers:
+                raise ValueError(
+                    f"stages: nobody of {game.name} decides anything at stage {stage.name!r}, so nobody can be next; "
+                    "drop it, or give a role an act field there"
+                )
         self.game = game
         self.metadata = {"name": f"{game.name}-v0", "render_modes": ["ansi"], "is_parallelizable": False}
         self.render_mode = render_mode
@@ -174,7 +180,7 @@ class GameAECEnv(AECEnv[str, Vector, Any]):
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Start world 0 of a seed; without one the next episode."""
-        self._table.reset(seed, _entropy())
+        self._table.reset(seed)
         self.agents = self.possible_agents[:]
         self.rewards = dict.fromkeys(self.agents, 0.0)
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
@@ -227,10 +233,6 @@ class GameAECEnv(AECEnv[str, Vector, Any]):
 
     def close(self) -> None:
         """Release nothing: there is nothing to release."""
-
-
-def _entropy() -> int:
-    return int(np.random.SeedSequence().generate_state(1)[0])
 
 
 def _null(flat: Flat) -> Any:

@@ -17,6 +17,8 @@ from .spaces import Flat
 Others = Mapping[str, Policy | str] | Policy | str
 """Who plays the rest: a policy (or its registered name) for all, or one for each role or player."""
 
+PATIENCE = 1_000  # episodes in a row that may end before the player is asked
+
 
 def find_game(game: Game | str, parameters: Mapping[str, Any]) -> Game:
     """Return a game, made by name if need be."""
@@ -36,7 +38,11 @@ def _policies(game: Game, others: Others) -> dict[str, Policy]:
 
 
 class Seat:
-    """A player's seat in ``count`` worlds; NumPy arrays."""
+    """A player's seat in ``count`` worlds; NumPy arrays.
+
+    What the player is paid before it first decides is added to what its first act earns, so that the rewards of an
+    episode sum to its return. Episodes that end before it is asked anything are passed over.
+    """
 
     def __init__(self, game: Game, role: str | None, index: int, others: Others, count: int) -> None:
         self.game = game
@@ -58,13 +64,31 @@ class Seat:
         """Start anew: the first episode of a seed, or the next episode."""
         self.worlds.reset(seed)
         self.cast.begin(self.worlds)
-        self._advance(np.zeros(self.worlds.count, dtype=bool))
+        self._owed = self._created = np.zeros(self.worlds.count)
+        self._open(np.zeros(self.worlds.count, dtype=bool))
 
     def restart(self, mask: np.ndarray[Any, Any]) -> None:
         """Start the next episode where a mask holds."""
         self.worlds.restart(mask)
         self.cast.begin(self.worlds, mask)
-        self._advance(~mask)
+        self._open(~mask)
+
+    def _open(self, waits: np.ndarray[Any, Any]) -> None:
+        """Let the others open the episode where nobody waits."""
+        if self.always:
+            return
+        for _ in range(PATIENCE):
+            paid, over, created = self._advance(waits)
+            self._owed, self._created = np.where(waits, self._owed, paid), np.where(waits, self._created, created)
+            if not over.any():
+                return
+            self.worlds.restart(over)
+            self.cast.begin(self.worlds, over)
+            waits = ~over
+        raise RuntimeError(
+            f"others: {PATIENCE} episodes of {self.game.name} in a row ended before {self.role.player(self.index)} was "
+            "asked anything; let others be played by policies that let it move"
+        )
 
     def observe(self) -> np.ndarray[Any, Any]:
         """Return the player's observations (count, dim), float32."""
@@ -85,7 +109,8 @@ class Seat:
         reward, done, welfare = self._once(waits)
         if not self.always:
             more, over, created = self._advance(waits | done)
-            reward, done, welfare = reward + more, done | over, welfare + created
+            reward, done, welfare = reward + more + self._owed, done | over, welfare + created + self._created
+            self._owed = self._created = np.zeros(self.worlds.count)
         return reward, done, welfare
 
     def _once(self, waits: np.ndarray[Any, Any]) -> tuple[Any, Any, Any]:

@@ -91,29 +91,33 @@ class Flat:
             elif not field.each:
                 values = values[..., None]
             parts.append(values)
-        flat = xp.concat(parts, axis=-1)
-        return flat.astype(np.float32) if xp is np else xp.astype(flat, xp.float32)
+        if xp is np:
+            return np.concat(parts, axis=-1, dtype=np.float32, casting="unsafe")
+        return xp.astype(xp.concat(parts, axis=-1), xp.float32)
 
     def acts(self, actions: Array) -> Acts:
-        """Return acts {field: (*batch, count, *components)} of actions (*batch, count[, components])."""
-        xp = namespace(actions)
+        """Return acts {field: (*batch, count, *components)} of actions (*batch, count[, components]).
+
+        The numbers of a ``Box`` are brought into their field's range, which float32 bounds may overstep by rounding.
+        """
         if self.single:
             field = self.role.acts[0]
-            return {field.name: to_int(actions) + int(field.space.low)}
+            return {field.name: _counted(actions, field)}
         acts: Acts = {}
         for field, place in self._places:
             part = actions[..., place]
             if self.discrete:
-                part = to_int(part) + int(field.space.low)
+                part = _counted(part, field)
             else:
-                part = to_int(xp.round(part)) if field.discrete else to_float(part)
+                part = field.clip(to_float(part))
+                part = to_int(part) if field.discrete else part
             acts[field.name] = part
         return acts
 
     def read(self, action: Any) -> np.ndarray[Any, Any]:
         """Return one player's action as an array; raise ActError naming field, value and range if it is none.
 
-        Box bounds are float32, so values are let in up to their rounding and brought into the field's space.
+        Box bounds are float32, so values are let in up to their rounding.
         """
         if self.single and isinstance(action, _WHOLE) and not isinstance(action, bool):
             if not 0 <= action <= self._within[0][1]:
@@ -133,9 +137,13 @@ class Flat:
             if not (low <= value <= high and (not self.discrete or value.is_integer())):
                 value += self._bounds[i][0] if self.discrete else 0.0
                 raise ActError(str(complain(self.parts[i][0], value if math.isfinite(value) else str(value))))
-        if self.discrete:
-            return array.copy()
-        return np.array([min(max(value, low), high) for value, (low, high) in zip(out, self._bounds, strict=True)])
+        return array.copy()
+
+
+def _counted(actions: Array, field: Field) -> Array:
+    """Return the values of a discrete field that actions, which count from 0, stand for."""
+    low = int(field.space.low)
+    return to_int(actions) + low if low else to_int(actions)
 
 
 @functools.lru_cache(maxsize=64)

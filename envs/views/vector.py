@@ -84,21 +84,33 @@ class RoleVectorEnv(VectorEnv[np.ndarray[Any, Any], np.ndarray[Any, Any], np.nda
                 f"step: worlds {np.nonzero(ended)[0].tolist()} have ended; reset them with a reset_mask first"
             )
         reward, done, welfare = self.seat.step(actions, ended if ended.any() else None)
-        info: dict[str, Any] = {"welfare": welfare, "_welfare": np.ones(self.num_envs, dtype=bool)}
-        if done.any():
-            measures = self.seat.game.measures(self.seat.worlds.state)
-            info |= {"measures": measures, "_measures": done}
         if self.autoreset_mode == AutoresetMode.SAME_STEP and done.any():
             final, objects = self.seat.observe(), np.full(self.num_envs, None, dtype=object)
             for i in np.nonzero(done)[0]:
                 objects[i] = final[i]
-            last = {name: info.pop(name) for name in ("measures", "_measures")} | {"welfare": welfare, "_welfare": done}
-            info |= {"final_obs": objects, "_final_obs": done, "final_info": last, "_final_info": done}
+            last = self._info(welfare, done, done)
+            info = self._info(welfare, ~done, done & False)
+            info |= {"final_obs": objects, "_final_obs": done.copy(), "final_info": last, "_final_info": done.copy()}
             self.seat.restart(done)
-        elif self.autoreset_mode == AutoresetMode.NEXT_STEP and ended.any():
-            self.seat.restart(ended)
-        self._ended = done if self.autoreset_mode != AutoresetMode.SAME_STEP else np.zeros(self.num_envs, dtype=bool)
+        else:
+            info = self._info(welfare, ~ended, done)
+            if self.autoreset_mode == AutoresetMode.NEXT_STEP and ended.any():
+                self.seat.restart(ended)
+        self._ended = done & (self.autoreset_mode != AutoresetMode.SAME_STEP)
         return self.seat.observe(), reward, done, np.zeros(self.num_envs, dtype=bool), info
+
+    def _info(
+        self, welfare: np.ndarray[Any, Any], stepped: np.ndarray[Any, Any], over: np.ndarray[Any, Any]
+    ) -> dict[str, Any]:
+        """Return what ``RoleEnv`` tells, each entry beside the mask of the worlds that have it."""
+        info: dict[str, Any] = {}
+        if stepped.any():
+            info |= {"welfare": np.where(stepped, welfare, 0.0), "_welfare": stepped.copy()}
+        if over.any():
+            measures = self.seat.game.measures(self.seat.worlds.state)
+            masked = measures | {f"_{name}": over.copy() for name in measures}
+            info |= {"measures": masked, "_measures": over.copy()}
+        return info
 
     def _checked(self, actions: Any) -> np.ndarray[Any, Any]:
         """Return the actions as an array; name the first that is none."""

@@ -32,10 +32,14 @@ def locate(name: str) -> Path | str:
     Raises
     ------
     FileNotFoundError
-        If smollm2 has not been fetched; the message says how to fetch it.
+        If smollm2 has not been fetched (the message says how to fetch it), or a folder does not exist.
     """
     if name != "smollm2":
-        return name
+        if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+            raise FileNotFoundError(
+                f"model: no folder {name!r}; give a folder with a transformers model, a hub id, or 'smollm2'"
+            )
+        return Path(name).expanduser() if name.startswith("~") else name
     folder = cache_folder() / "smollm2"
     if not (folder / "model.safetensors").is_file():
         raise FileNotFoundError(f"model 'smollm2' is not in {folder}; fetch it once with: societas fetch smollm2")

@@ -316,3 +316,17 @@ def test_bad_parameters_are_named(wrong: dict[str, object], words: str) -> None:
 def test_an_effort_out_of_range_is_named() -> None:
     with pytest.raises(ValueError, match="effort: a whole number from 0 to 1, got 2"):
         HiddenAction().cheapest(2)
+
+
+def test_a_degenerate_programme_is_solved() -> None:
+    """Many constraints meet at flat pay; the cheapest pay for the mixed effort is flat."""
+    game = HiddenAction(
+        outcomes=(0.0,) * 4,
+        chances=((0.0, 0.0, 0.0, 1.0), (0.0, 0.0, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0), (2 / 27, 10 / 27, 7 / 27, 8 / 27)),
+        costs=(0.0,) * 4,
+        utility="sqrt",
+        reservation=0.4,
+    )
+    found = game.cheapest(3)
+    assert found is not None
+    np.testing.assert_allclose(found[0], [0.16] * 4, atol=1e-7)

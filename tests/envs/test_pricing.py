@@ -78,7 +78,7 @@ def test_surplus_is_the_area_under_demand(game: Pricing, seed: int) -> None:
 @given(markets)
 def test_levels_on_the_grid(game: Pricing) -> None:
     marks = game.benchmarks()
-    welfare = marks.others["monopoly"].value
+    welfare = marks.baseline.value
     assert welfare <= marks.equilibrium.value <= marks.first_best.value
     low = np.full(game.firms, game.grid[0])
     profits, surplus = game.market(low)
@@ -97,7 +97,7 @@ def test_no_firm_gains_by_leaving_the_equilibrium(firms: int) -> None:
         assert other.returns["firm"][0, 0] <= done.returns["firm"][0, 0] + 1e-15
 
 
-@pytest.mark.parametrize("level", ["first_best", "equilibrium", "monopoly"])
+@pytest.mark.parametrize("level", ["first_best", "equilibrium", "baseline"])
 def test_the_theory_policies_attain_their_levels(level: str) -> None:
     game = Pricing(periods=7)
     done = play(game, {"firm": policy("equilibrium", level=level)}, worlds=3)

@@ -61,7 +61,8 @@ def test_a_vector_of_worlds_is_the_worlds(identity: str, role: str, mode: str) -
             alone, paid, over, _, last = single.step(actions[0])
             if over and mode == "SameStep":
                 np.testing.assert_array_equal(info["final_obs"][0], alone)
-                assert info["final_info"]["measures"].keys() == last["measures"].keys()
+                measures = info["final_info"]["measures"]
+                assert {name: float(measures[name][0]) for name in last["measures"]} == last["measures"]
                 alone, _ = single.reset()
         np.testing.assert_array_equal(seen[0], alone)
         assert (reward[0], done[0]) == (paid, over)
