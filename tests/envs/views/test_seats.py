@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
+import pettingzoo
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -15,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import societas
 from societas import Benchmarks, Choice, Field, Game, Integer, Level, Outcome, Policy, Real, Role, Stage, Worlds
-from societas.envs.core import spread
+from societas.envs.core import registry, spread
 from societas.envs.core.arrays import Array, full, to_float, to_int
 from societas.envs.views.gymnasium import RoleEnv
 from societas.envs.views.pettingzoo import env, parallel_env
@@ -147,7 +148,9 @@ def _plain(value: Any) -> Any:
         return [_plain(part) for part in value]
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, np.ndarray) and value.ndim else np.asarray(value).tolist()
+    return (
+        [_plain(part) for part in value] if isinstance(value, np.ndarray) and value.ndim else np.asarray(value).tolist()
+    )
 
 
 SEATS = [(name, role.name) for name in societas.list() for role in societas.make(name).roles]
@@ -287,6 +290,21 @@ def test_torch_worlds_keep_the_last_observations_and_begin_anew() -> None:
             torch.testing.assert_close(seen, info["final"])
     torch.testing.assert_close(seen, first)
     assert (info["final"]["worker"] == 3).all() and (info["stage"] == 0).all()
+
+
+def test_a_game_registered_later_gets_its_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_entries", {kind: dict(found) for kind, found in registry._entries.items()})
+    identity = "societas/Gifts-v0"
+    try:
+        societas.register("games", "Gifts", Gifts)
+        assert gymnasium.make(identity, role="worker").unwrapped.game == Gifts()  # type: ignore[attr-defined]
+        vector = gymnasium.make_vec(identity, num_envs=2, vectorization_mode="vector_entry_point", role="boss")
+        assert isinstance(vector.unwrapped, RoleVectorEnv)
+        for kind in ("parallel", "aec"):
+            assert pettingzoo.make(kind, identity).unwrapped.game == Gifts()  # type: ignore[attr-defined]
+    finally:
+        for ids in (gymnasium.registry, pettingzoo.parallel_registry, pettingzoo.aec_registry):
+            ids.pop(identity, None)
 
 
 def test_gymnasiums_time_limit_truncates() -> None:
