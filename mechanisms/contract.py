@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -212,8 +213,8 @@ class Contracted(Institution):
             numbers = {name: xp.where(proposing, offered[name], numbers[name]) for name in numbers}
             if self.mechanism.side_payment:
                 side = xp.where(proposing, to_float(acts[role]["side"][..., seat]), side)
-        answers = [acts[name]["consent"][..., list(seats)] == 1 for name, seats in self._answering.items()]
-        accepted = xp.all(xp.concat(answers, axis=-1), axis=-1)
+        answers = [acts[name]["consent"][..., i] == 1 for name, seats in self._answering.items() for i in seats]
+        accepted = functools.reduce(operator.and_, answers)
         answering = stage == len(self.before) - 1
         status = xp.where(answering, 1 + to_int(accepted), own.status)
         rewards: dict[str, Array] = {}

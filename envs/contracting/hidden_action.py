@@ -182,8 +182,7 @@ class HiddenAction(Game):
 
     def felt(self, pay: Array) -> Array:
         """Return the utility of pay, in utils."""
-        xp = namespace(pay)
-        return pay * 1.0 if self.utility == "linear" else xp.sqrt(xp.where(pay < 0.0, 0.0, pay))
+        return pay * 1.0 if self.utility == "linear" else namespace(pay).sqrt(pay * (pay > 0.0))
 
     def needed(self, utils: float) -> float:
         """Return the pay that gives a utility: the inverse of ``felt``; 0 where less than nothing is needed under a bound."""
@@ -280,8 +279,7 @@ class HiddenAction(Game):
 
     def measures(self, state: HiddenState) -> dict[str, Array]:
         """Return profit, rent and acceptance a round, and effort where accepted."""
-        xp = namespace(state.profit)
-        played, hired = xp.clip(to_float(state.played), 1.0, None), xp.clip(state.accepted, 1.0, None)
+        played, hired = state.played + (state.played == 0), state.accepted + (state.accepted == 0)
         return {
             "profit": state.profit / played,
             "rent": state.rent / played,

@@ -70,6 +70,30 @@ def uniform(keys: Array, count: int) -> Array:
     return to_float((bits >> 11) & 0x1FFFFFFFFFFFFF) * 2.0**-53
 
 
+def _plain_mix(x: int) -> int:
+    x &= _MASK
+    x = (x ^ (x >> 30)) * _MIX1 & _MASK
+    x = (x ^ (x >> 27)) * _MIX2 & _MASK
+    return x ^ (x >> 31)
+
+
+def plain_key(seed: int, *address: int) -> int:
+    """Return the key of one address as a plain number, unsigned: for a single world several times faster than ``key``."""
+    state = (seed + 1) * _GAMMA
+    for part in address:
+        state = _plain_mix(state + part)
+    return state
+
+
+def plain_uniform(key: int, count: int, salt: int = 0) -> Array:
+    """Return the numbers that ``uniform`` returns for the key, or for the mix of key and salt, as a NumPy array (1, count)."""
+    if salt:
+        key = _plain_mix(key + salt)
+    if count > 24:
+        return uniform(np.array([_signed(key)]), count)
+    return np.array([[(_plain_mix(key + d * _GAMMA) >> 11) * 2.0**-53 for d in range(1, count + 1)]])
+
+
 def whole(u: Array, low: Array | int, high: Array | int) -> Array:
     """Turn u in [0, 1) into an integer uniform on low..high, both included (int64)."""
     xp = namespace(u)

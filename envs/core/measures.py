@@ -37,11 +37,10 @@ COMMONS: tuple[Measure, ...] = (
 
 
 def efficiency(total: Array, possible: float) -> Array:
-    """Return 1 - max(0, possible - total) / possible; 1 where nothing is possible."""
+    """Return min(total, possible) / possible: 1 - max(0, possible - total) / possible; 1 where nothing is possible."""
     if possible <= 0:
         return total * 0.0 + 1.0
-    short = possible - total
-    return 1.0 - short * (short > 0) / possible
+    return namespace(total).clip(total, None, possible) / possible
 
 
 def equality(returns: Array) -> Array:
@@ -49,11 +48,10 @@ def equality(returns: Array) -> Array:
 
     One formula for every n (the Gini coefficient's own, without a small-sample factor).
     """
-    xp = namespace(returns)
     n = returns.shape[-1]
-    gaps = add(add(xp.abs(returns[..., :, None] - returns[..., None, :])))
+    gaps = add(add(namespace(returns).abs(returns[..., :, None] - returns[..., None, :])))
     total = add(returns)
-    return 1.0 - gaps / (2.0 * n * xp.where(total > 0, total, 1.0))
+    return 1.0 - gaps / (2.0 * n * (total + (total == 0)))
 
 
 def overuse(overused: Array, months: Array) -> Array:

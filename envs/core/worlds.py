@@ -17,8 +17,6 @@ from .policy import Policy, default_acts
 
 _STRIDE = chance._signed(0xD1342543DE82EF95)  # odd; spaces the moments of an episode (Steele and Vigna 2021)
 
-AHEAD = 8  # rounds for which a single world's numbers are drawn at once
-
 
 class Worlds:
     """A batch of worlds of a game: their state, their place in the stream of random numbers, and the next step.
@@ -58,7 +56,9 @@ class Worlds:
         self.check = (str(self.device) == "cpu") if check is None else check
         codes = np.array([chance.code(stage.name or "act") for stage in game.stages], dtype=np.int64)
         self._codes, self._host_codes = self.array(codes), codes.tolist()
+        self._plain = count == 1 and self.xp is np
         self._single_stage = len(game.stages) == 1
+        self.random_start = game.random_start and game.draws > 0
         self.reset(seed)
 
     def array(self, values: Any) -> Array:
@@ -73,20 +73,33 @@ class Worlds:
             self.episode = self.world * 0
         else:
             self.episode = self.episode + 1
-        self._key = chance.key(self.seed, self.world, self.episode)
-        self._ahead: dict[int, tuple[int, Array]] = {}
+        self._keys: Array | int | None = None
         self.state = self._first()
 
+    @property
+    def _key(self) -> Array | int:
+        """Keys of the present episodes, mixed when the first number is drawn; a plain number for a single world."""
+        if self._keys is None:
+            if self._plain:
+                self._keys = chance.plain_key(self.seed, int(self.world[0]), int(self.episode[0]))
+            else:
+                self._keys = chance.key(self.seed, self.world, self.episode)
+        return self._keys
+
     def _first(self) -> Any:
-        if not self.game.random_start:
-            return self.game.start(self._unread)
-        return self.game.start(self._uniform(self.world * 0 - 1, chance.code("start"), self.game.draws))
+        if not self.random_start:
+            return self._same_start
+        return self.game.start(self.first_numbers())
+
+    @functools.cached_property
+    def _same_start(self) -> Any:
+        """The first state of a game whose start leaves nothing to chance: the same in every episode."""
+        return self.game.start(self._unread)
 
     def restart(self, mask: Array) -> None:
         """Start the next episode in the worlds where the (count,) mask holds."""
         self.episode = self.episode + mask * 1
-        self._key = chance.key(self.seed, self.world, self.episode)
-        self._ahead = {}
+        self._keys = None
         first = self._first()
         self.state = first if absent(~mask) else select(mask, first, self.state)
 
@@ -99,11 +112,13 @@ class Worlds:
         """Index of the stage that is next, (count,)."""
         return self.game.stage(self.state)
 
-    def _uniform(self, round_: Array, stage_code: Array | int, count: int, salt: int = 0) -> Array:
+    def _uniform(self, round_: Array | int, stage_code: Array | int, count: int, salt: int = 0) -> Array:
         if not count:
             return self._nothing
         with np.errstate(over="ignore"):
             moment = self._key + ((round_ + 2) * (1 << 31) + stage_code) * _STRIDE
+            if self._plain:
+                return chance.plain_uniform(moment, count, salt)
             return chance.uniform(chance.mix(moment + salt) if salt else moment, count)
 
     @functools.cached_property
@@ -116,34 +131,31 @@ class Worlds:
         return self.xp.broadcast_to(self.array(math.nan), (self.count, self.game.draws))
 
     @property
-    def moment(self) -> tuple[Array, Array | int]:
-        """Round and stage code that address the random numbers of the next step."""
+    def moment(self) -> tuple[Array | int, Array | int]:
+        """Round and stage code that address the random numbers of the next step; plain numbers for a single world."""
         round_ = self.game.round(self.state)
-        return round_, (self._codes[0] if self._single_stage else self._codes[self.stage])
+        if self._plain:
+            return int(round_[0]), self._host_codes[0 if self._single_stage else int(self.stage[0])]
+        return round_, self._codes[0] if self._single_stage else self._codes[self.stage]
 
     def uniform(self, count: int, purpose: str) -> Array:
         """Return ``count`` uniform numbers a world for a purpose other than the game's own, (count_worlds, count)."""
         return self._uniform(*self.moment, count, salt=chance.code(purpose) + 1)
 
-    def _draws(self, acts: Mapping[str, Acts]) -> Array:
-        """Return the uniform numbers of the next step; a single world's are drawn some rounds ahead."""
-        count = self.game.draws
-        if self.count > 1 or self.xp is not np or not count:
-            return self._uniform(*self.moment, count) if self.game.uncertain(self.state, acts) else self._unread
-        now = int(self.game.round(self.state)[0])
-        code = self._host_codes[0 if self._single_stage else int(self.stage[0])]
-        begin, block = self._ahead.get(code, (0, self._nothing))
-        if not begin <= now < begin + block.shape[0] or block is self._nothing:
-            begin, block = now, self._uniform(np.arange(now, now + AHEAD), code, count)
-            self._ahead[code] = begin, block
-        return block[now - begin : now - begin + 1]
+    def first_numbers(self) -> Array:
+        """Return the uniform numbers with which the game starts, (count, draws)."""
+        return self._uniform(-1 if self._plain else self.world * 0 - 1, chance.code("start"), self.game.draws)
+
+    def numbers(self) -> Array:
+        """Return the uniform numbers of the game's next step, (count, draws)."""
+        return self._uniform(*self.moment, self.game.draws)
 
     def step(self, acts: Mapping[str, Acts]) -> Outcome:
         """Advance every world by one stage; the worlds' state becomes the outcome's."""
         if self.check:
             self.examine(acts)
-        u = self._draws(acts)
-        outcome = self.game.step(self.state, acts, u)
+        certain = not self.game.draws or not self.game.uncertain(self.state, acts)
+        outcome = self.game.step(self.state, acts, self._unread if certain else self.numbers())
         self.state = outcome.state
         return outcome
 

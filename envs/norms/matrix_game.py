@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from ..core import measures, solve, validate
-from ..core.arrays import Array, constant, full, look_up, namespace, to_float, to_int, total
+from ..core.arrays import Array, constant, full, look_up, to_float, to_int, total
 from ..core.fields import Choice, Field, Integer, Role
 from ..core.game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, shared, spread
 
@@ -102,6 +102,11 @@ class MatrixGame(Game):
         return np.asarray(self.payoffs, dtype=float)
 
     @functools.cached_property
+    def _lowest(self) -> float:
+        """Lowest payoff in the table, or 0."""
+        return min(0.0, float(self.table.min()))
+
+    @functools.cached_property
     def _cells(self) -> Nested:
         """Payoffs of all players, cell by cell."""
         return tuple(map(tuple, self.table.reshape(self.n, -1).T.tolist()))
@@ -174,13 +179,11 @@ class MatrixGame(Game):
 
     def measures(self, state: MatrixState) -> dict[str, Array]:
         """Return payoff, share of the first action, and equality."""
-        xp = namespace(state.total)
-        played = xp.clip(to_float(state.played), 1.0, None)
-        lowest = min(0.0, float(self.table.min()))
+        played = to_float(state.played + (state.played == 0))
         return {
-            "payoff": xp.mean(state.total, axis=-1) / played,
-            "first_action": xp.mean(state.first, axis=-1) / played,
-            "equality": measures.equality(state.total - lowest * to_float(state.played)[..., None]),
+            "payoff": total(state.total) / (played * self.n),
+            "first_action": total(state.first) / (played * self.n),
+            "equality": measures.equality(state.total - self._lowest * to_float(state.played)[..., None]),
         }
 
     def benchmarks(self) -> Benchmarks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,6 +53,16 @@ class _Table:
     @property
     def stage(self) -> int:
         return int(self.worlds.stage[0])
+
+    def first(self) -> dict[str, Vector]:
+        """Return what the players see as an episode begins."""
+        if self.worlds.random_start:
+            return self.observations()
+        return {player: row.copy() for player, row in self._same_first.items()}
+
+    @functools.cached_property
+    def _same_first(self) -> dict[str, Vector]:
+        return self.observations()
 
     def observations(self) -> dict[str, Vector]:
         seen = self.worlds.view()
@@ -116,7 +127,7 @@ class GameParallelEnv(ParallelEnv[str, Vector, Any]):
         """Start world 0 of a seed; without one the next episode."""
         self._table.reset(seed)
         self.agents = self.possible_agents[:]
-        return self._table.observations(), self._infos()
+        return self._table.first(), self._infos()
 
     def step(
         self, actions: dict[str, Any]
@@ -187,7 +198,7 @@ class GameAECEnv(AECEnv[str, Vector, Any]):
         self.terminations = dict.fromkeys(self.agents, False)
         self.truncations = dict.fromkeys(self.agents, False)
         self.infos = {player: {} for player in self.agents}
-        self._seen = self._table.observations()
+        self._seen = self._table.first()
         self._open_stage()
 
     def _open_stage(self) -> None:

@@ -57,6 +57,17 @@ def test_key_against_plain_integers(seed: int, world: int, episode: int) -> None
     assert int(found[0]) & MASK == splitmix((first + episode) & MASK)
 
 
+@given(st.integers(-(2**40), 2**70), st.integers(0, 2**31), st.integers(0, 2**31), st.sampled_from((0, 1, 77)))
+def test_plain_numbers_give_the_same_draws(seed: int, world: int, episode: int, salt: int) -> None:
+    keys = chance.key(seed, np.array([world]), np.array([episode]))
+    plain = chance.plain_key(seed, world, episode)
+    assert plain == int(keys[0]) & MASK
+    with np.errstate(over="ignore"):
+        salted = chance.mix(keys + salt) if salt else keys
+    for count in (1, 24, 25):
+        np.testing.assert_array_equal(chance.plain_uniform(plain, count, salt), chance.uniform(salted, count))
+
+
 def test_a_key_needs_an_address() -> None:
     with pytest.raises(ValueError, match="key: give at least one address array"):
         chance.key(0)

@@ -32,7 +32,7 @@ def _trace(game: Game, count: int, backend: str = "numpy", pick: bool = False) -
             shape = (count, game.role(name).count, policy.draws)
             u = worlds.uniform(shape[1] * shape[2], name).reshape(shape)
             acts[name] = policy.act(worlds.view()[name], stage, u, None)[0]
-        u = worlds._uniform(*worlds.moment, game.draws) if game.draws else worlds._nothing
+        u = worlds.numbers()
         if pick:
             acts, u = tree_map(lambda a: a[0], acts), u[0]
         before = _leaves(state)

@@ -10,7 +10,7 @@ import numpy as np
 from ..envs.core.arrays import Array, namespace, select, to_numpy
 from ..envs.core.game import Game
 from ..envs.core.mechanism import Mechanism
-from .walk import Host, Leaves, Step, differing, draws, during, fail, flat, walk, worlds_of
+from .walk import Host, Leaves, Step, differing, during, fail, flat, walk, worlds_of
 
 
 def check_kept(mechanism: Mechanism, base: Game, game: Game) -> None:
@@ -82,7 +82,7 @@ def _beside(base: Game, game: Game, worlds: int, seed: int) -> Iterator[tuple[St
         ours = np.asarray(codes)[to_numpy(step.stage)] < 0
         acts = {r.name: {f.name: step.acts[r.name][f.name] for f in r.acts} for r in base.roles}
         with during(base.name, f"step beside step {step.number} of {game.name}"):
-            outcome = base.step(beside.state, acts, draws(beside))
+            outcome = base.step(beside.state, acts, beside.numbers())
         moves = to_numpy(step.live) & ~ours
         beside.state = select(moves, outcome.state, beside.state)
         measures = {key: to_numpy(values) for key, values in base.measures(beside.state).items()}

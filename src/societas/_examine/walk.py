@@ -102,11 +102,6 @@ def worlds_of(game: Game, count: int, seed: int, backend: str) -> Worlds:
     return Worlds(game, count, seed=seed, backend=library, device=device or "cpu", check=False)
 
 
-def draws(worlds: Worlds) -> Array:
-    """Return the game's own uniform numbers for the next step, whether it reads them or not."""
-    return worlds._uniform(*worlds.moment, worlds.game.draws)
-
-
 def walk(
     game: Game, count: int, seed: int, backend: str = "numpy", *, single: bool = False, limit: int = LIMIT
 ) -> Iterator[Step]:
@@ -118,12 +113,12 @@ def walk(
     state = worlds.state
     if single:
         with during(name, "start with batch ()"):
-            state = game.start(worlds._uniform(worlds.world * 0 - 1, chance.code("start"), game.draws)[0])
+            state = game.start(worlds.first_numbers()[0])
         worlds.state, live = tree_map(lambda a: a[None, ...], state), live[0]
     for number in range(1, min(limit, game.horizon) + 1):
         with during(name, f"view before step {number}"):
             seen, stage = game.view(state), game.stage(state)
-            acts, u = random_acts(worlds), draws(worlds)
+            acts, u = random_acts(worlds), worlds.numbers()
         if single:
             acts, u = tree_map(lambda a: a[0, ...], acts), u[0]
         given = inputs(state, acts, u)
