@@ -112,7 +112,7 @@ class HiddenActionLoop:
             "round": np.full((self.count, 1), round_),
             "outcome": self.outcome[:, None],
             "answer": self.answer[:, None],
-            "offered": self.pay[:, None],
+            "pay": self.pay[:, None],
         }
         return {"principal": seen, "agent": seen}
 

@@ -53,7 +53,7 @@ def test_game(name: str, options: dict[str, Any]) -> None:
 # ---- mechanisms ---------------------------------------------------------------------------------------------------
 
 PROXIES = {"Fishery": "caught", "HiddenAction": "round", "MatrixGame": "round", "Pricing": "profit"}
-BLURRED = {"Fishery": "stock", "HiddenAction": "offered", "MatrixGame": "round", "Pricing": "profit"}
+BLURRED = {"Fishery": "stock", "HiddenAction": "pay", "MatrixGame": "round", "Pricing": "profit"}
 
 
 def _terms(game: str) -> Any:

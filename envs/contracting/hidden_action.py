@@ -4,41 +4,23 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..core import validate
-from ..core.arrays import Array, absent, constant, full, look_up, namespace, select, to_float, to_int, total
+from ..core.arrays import Array, constant, look_up, namespace, to_float, to_int, total
 from ..core.chance import categorical
-from ..core.fields import Choice, Field, Integer, Real, Role
-from ..core.game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, Stage, stage_field
+from ..core.fields import Choice, Field, Real, Role
+from ..core.game import Acts, Benchmarks, Level, Measure, Seen, Stage
+from ..core.rounds import Record, RoundGame, RoundState, Settled
 
 TOLERANCE = 1e-8  # in utils: below it the agent is indifferent, and sides with the principal
-STAGES = (
-    Stage("offer", "the principal offers a pay for each outcome"),
-    Stage("answer", "the agent accepts or refuses, and chooses its effort"),
-)
-
-
-class HiddenState(NamedTuple):
-    """Stage, rounds played, offered pay (*batch, outcomes), last outcome and answer, and sums over the rounds (*batch)."""
-
-    stage: Array
-    played: Array
-    pay: Array
-    outcome: Array
-    answer: Array
-    profit: Array
-    rent: Array
-    accepted: Array
-    effort: Array
 
 
 @dataclass(frozen=True)
-class HiddenAction(Game):
+class HiddenAction(RoundGame):
     """Principal and agent with finitely many efforts and outcomes (Grossman and Hart 1983, doi:10.2307/1912246).
 
     The agent's utility is u(pay) - cost(effort), its outside option ``reservation``; the principal gets the outcome's
@@ -76,8 +58,11 @@ class HiddenAction(Game):
     max_pay: float = 10.0
     repetitions: int = 1
 
-    draws = 1
-    random_start = False
+    luck = 1
+    stages = (
+        Stage("offer", "the principal offers a pay for each outcome"),
+        Stage("answer", "the agent accepts or refuses, and chooses its effort"),
+    )
     reports = (
         Measure("profit", "the principal's profit a round", "value of the outcome - pay, 0 if refused", "coins"),
         Measure(
@@ -145,37 +130,24 @@ class HiddenAction(Game):
         return ("low", "high") if len(self.costs) == 2 else tuple(f"effort_{i}" for i in range(len(self.costs)))
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
-        """Offer, then answer."""
-        return STAGES
-
-    @property
-    def rounds(self) -> int:
-        """Repetitions."""
-        return self.repetitions
-
-    @property
     def lowest_pay(self) -> float:
         """Lowest pay that can be offered."""
         return 0.0 if self.limited_liability or self.utility == "sqrt" else -self.max_pay
 
-    @functools.cached_property
-    def roles(self) -> tuple[Role, ...]:
+    def cast(self) -> tuple[Role, ...]:
         """The principal, and the agent."""
         pay = Real(self.lowest_pay, self.max_pay)
-        common = (
-            stage_field(STAGES),
-            Field("round", Integer(1, self.repetitions), "this round's number"),
+        seen = (
             Field("outcome", Choice((*self.names, "none")), "the last outcome", verifiable=True),
             Field("answer", Choice(("refused", "accepted", "none")), "the agent's last answer", verifiable=True),
-            Field("offered", pay, "the pay on offer for each outcome", "coins", each=self.names, verifiable=True),
+            Field("pay", pay, "the pay on offer for each outcome", "coins", each=self.names, verifiable=True),
         )
         offer = Field("pay", pay, "the pay you offer for each outcome", "coins", each=self.names, stage="offer")
         accept = Field("accept", Choice(("refuse", "accept")), "whether you take the offer", stage="answer")
         effort = Field("effort", Choice(self.efforts), "your effort if you accept; nobody sees it", stage="answer")
         return (
-            Role("principal", 1, common, (offer,), "you own what is produced and pay for it"),
-            Role("agent", 1, common, (accept, effort), "you do the work"),
+            Role("principal", 1, seen, (offer,), "you own what is produced and pay for it"),
+            Role("agent", 1, seen, (accept, effort), "you do the work"),
         )
 
     # ---- the game in arrays -------------------------------------------------------------------------------------
@@ -202,53 +174,16 @@ class HiddenAction(Game):
             return pay[..., 0] * 0.0
         return total(p * pay) - total(p * felt) ** 2
 
-    def start(self, u: Array) -> HiddenState:
-        """Return the state before the first offer."""
-        batch = tuple(u.shape[:-1])
-        zero, none = full(u, batch, 0, integer=True), full(u, batch, 0.0)
-        pay = full(u, (*batch, len(self.outcomes)), max(0.0, self.lowest_pay))
-        return HiddenState(zero, zero, pay, zero + len(self.outcomes), zero + 2, none, none, none, none)
+    def recall(self, like: Array) -> Record:
+        """Return that nothing has happened yet."""
+        return {"outcome": like + len(self.outcomes), "answer": like + 2}
 
-    def stage(self, state: HiddenState) -> Array:
-        """Return 0 for the offer, 1 for the answer."""
-        return state.stage
-
-    def round(self, state: HiddenState) -> Array:
-        """Return the rounds played."""
-        return state.played
-
-    def view(self, state: HiddenState) -> dict[str, Seen]:
-        """Show both the offer, the last outcome and the last answer; the effort to nobody."""
-        seen = {
-            "stage": state.stage[..., None],
-            "round": (state.played + (state.played < self.repetitions))[..., None],
-            "outcome": state.outcome[..., None],
-            "answer": state.answer[..., None],
-            "offered": state.pay[..., None, :],
-        }
-        return {"principal": seen, "agent": dict(seen)}
-
-    def step(self, state: HiddenState, acts: Mapping[str, Acts], u: Array) -> Outcome:
-        """Take the offer down, or let the agent answer and work."""
-        working = state.stage == 1
-        if absent(working):
-            return self._offer(state, acts["principal"])
-        answered = self._answer(state, acts["agent"], u[..., 0])
-        if absent(~working):
-            return answered
-        return Outcome(*select(working, answered, self._offer(state, acts["principal"])))
-
-    def _offer(self, state: HiddenState, acts: Acts) -> Outcome:
-        zero = to_float(state.stage) * 0.0
-        offered = state._replace(stage=state.stage + 1, pay=to_float(acts["pay"][..., 0, :]))
-        return Outcome(offered, {"principal": zero[..., None], "agent": zero[..., None]}, zero > 0.0, zero)
-
-    def _answer(self, state: HiddenState, acts: Acts, u: Array) -> Outcome:
-        xp, pay, felt = namespace(state.pay), state.pay, self.felt(state.pay)
-        hired = acts["accept"][..., 0] == 1
-        effort = to_int(acts["effort"][..., 0])
+    def settle(self, nature: Record, acts: dict[str, Acts], memory: Record, u: Array) -> Settled:
+        """Draw the outcome of the agent's effort, and pay for it."""
+        pay, effort = acts["principal"]["pay"], acts["agent"]["effort"]
+        xp, felt, hired = namespace(pay), self.felt(pay), acts["agent"]["accept"] == 1
         p = look_up(pay, self.chances, effort)
-        outcome = categorical(u, p)
+        outcome = categorical(u[..., 0], p)
         paid, utils = pay[..., 0], felt[..., 0]
         for i in range(1, len(self.outcomes)):
             drawn = outcome == i
@@ -256,36 +191,23 @@ class HiddenAction(Game):
         worth = look_up(pay, self.outcomes, outcome)
         profit = xp.where(hired, worth - paid, 0.0)
         utility = xp.where(hired, utils - look_up(pay, self.costs, effort), self.reservation)
-        played = state.played + 1
-        after = HiddenState(
-            stage=1 - state.stage,
-            played=played,
-            pay=pay,
-            outcome=xp.where(hired, outcome, len(self.outcomes)),
-            answer=to_int(hired),
-            profit=state.profit + profit,
-            rent=state.rent + (utility - self.reservation),
-            accepted=state.accepted + hired,
-            effort=state.effort + to_float(effort * hired) / (len(self.costs) - 1),
-        )
         kept = worth - look_up(pay, self._compensations, effort)
-        welfare = xp.where(hired, kept - self._premium(pay, felt, p), 0.0)
-        rewards = {"principal": profit[..., None], "agent": utility[..., None]}
-        return Outcome(after, rewards, played >= self.repetitions, welfare)
+        return Settled(
+            {"principal": profit, "agent": utility},
+            welfare=xp.where(hired, kept - self._premium(pay, felt, p), 0.0),
+            sums={
+                "profit": profit,
+                "rent": utility - self.reservation,
+                "accepted": to_float(hired),
+                "effort": to_float(effort * hired) / (len(self.costs) - 1),
+            },
+            memory={"outcome": xp.where(hired, outcome, len(self.outcomes)), "answer": to_int(hired)},
+        )
 
-    def uncertain(self, state: HiddenState, acts: Mapping[str, Acts]) -> bool:
-        """Say whether some world is at the answer; offers leave nothing to chance."""
-        return not absent(state.stage == 1)
-
-    def measures(self, state: HiddenState) -> dict[str, Array]:
+    def measures(self, state: RoundState) -> Record:
         """Return profit, rent and acceptance a round, and effort where accepted."""
-        played, hired = state.played + (state.played == 0), state.accepted + (state.accepted == 0)
-        return {
-            "profit": state.profit / played,
-            "rent": state.rent / played,
-            "accepted": state.accepted / played,
-            "effort": state.effort / hired,
-        }
+        accepted = state.sums["accepted"]
+        return {**super().measures(state), "effort": state.sums["effort"] / (accepted + (accepted == 0))}
 
     # ---- what theory says ---------------------------------------------------------------------------------------
 
@@ -416,12 +338,12 @@ class HiddenAction(Game):
 
         def offers(pay: tuple[float, ...]) -> Any:
             def play(seen: Seen) -> Acts:
-                return {"pay": seen["offered"] * 0.0 + constant(seen["offered"], pay)}
+                return {"pay": seen["pay"] * 0.0 + constant(seen["pay"], pay)}
 
             return play
 
         def answers(seen: Seen) -> Acts:
-            accept, chosen = self.response(seen["offered"])
+            accept, chosen = self.response(seen["pay"])
             return {"accept": accept, "effort": chosen}
 
         def obeys(seen: Seen) -> Acts:

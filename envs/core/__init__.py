@@ -6,6 +6,7 @@ from .fields import Choice, Field, Integer, Real, Role
 from .game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, Stage, shared, spread, stage_field
 from .mechanism import Institution, Mechanism
 from .policy import Policy
+from .rounds import Record, RoundGame, RoundState, Settled
 from .words import ActError, Complaint
 from .worlds import Cast, Worlds
 
@@ -28,8 +29,12 @@ __all__ = [
     "Outcome",
     "Policy",
     "Real",
+    "Record",
     "Role",
+    "RoundGame",
+    "RoundState",
     "Seen",
+    "Settled",
     "Stage",
     "Worlds",
     "backend",

@@ -132,6 +132,17 @@ def absent(mask: Array) -> bool:
     return isinstance(mask, _NUMPY) and not mask.any()
 
 
+def common(values: Array) -> int | None:
+    """Return the integer that a whole array is known, at no cost, to be made of; None where that is not known.
+
+    Like ``absent``, it lets NumPy skip work and never changes results.
+    """
+    if not isinstance(values, _NUMPY) or not values.size:
+        return None
+    first = int(values.flat[0])
+    return first if values.size == 1 or (values == first).all() else None
+
+
 def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     """Apply a function to every array of a record (nested named tuples and dictionaries)."""
     if isinstance(tree, dict):

@@ -278,7 +278,7 @@ def test_effort_is_hidden_and_no_court_can_establish_it() -> None:
     game = HiddenAction()
     for role in game.roles:
         assert "effort" not in {field.name for field in role.sees}
-        assert {"outcome", "offered"} <= {field.name for field in role.sees if field.verifiable}
+        assert {"outcome", "pay"} <= {field.name for field in role.sees if field.verifiable}
 
 
 @pytest.mark.parametrize("utility", ["linear", "sqrt"])
