@@ -19,6 +19,7 @@ _entries: dict[str, dict[str, str]] = {
     "games": {
         "Fishery": "societas.envs.norms.fishery:Fishery",
         "HiddenAction": "societas.envs.contracting.hidden_action:HiddenAction",
+        "IncompleteContract": "societas.envs.contracting.incomplete_contract:IncompleteContract",
         "MatrixGame": "societas.envs.norms.matrix_game:MatrixGame",
         "Pricing": "societas.envs.markets.pricing:Pricing",
     },
