@@ -142,7 +142,9 @@ def headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any],
     """Headline measure by institution, a panel for each policy, a marker for each level of uncertainty.
 
     Markers are means over worlds, bars their intervals, faint dots single worlds.  Where the
-    headline is ``alignment``, lines mark 0 (equilibrium) and 1 (first best).
+    headline is ``alignment``, lines mark 0 (equilibrium, or the game's own baseline) and 1 (first best).
+    Where the specification names a ``dial``, the levels are numbers and the headline is drawn over them:
+    a line for each institution, with its interval shaded.
 
     Parameters
     ----------
@@ -152,7 +154,7 @@ def headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any],
         The run's specification and its record.
     """
     with _style():
-        return _headline(summary, rows, spec, meta)
+        return (_over_dial if spec.get("dial") else _headline)(summary, rows, spec, meta)
 
 
 def _headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[str, Any]) -> Figure:
@@ -164,7 +166,7 @@ def _headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any]
     worlds = rows[(rows["measure"] == measure) & rows["value"].notna()]
     policies = [p for p in spec["policies"] if p in set(worlds["policy"])]
     institutions, levels, colours = list(spec["institutions"]), list(spec["uncertainty"]), _colours(spec)
-    marks = {0.0: "equilibrium", 1.0: "first best"} if measure == "alignment" else {}
+    marks = _marks(spec, measure)
 
     points = worlds["value"].to_numpy(dtype=np.float64)
     low, high = _limits([end for mean, _ in cells.values() for end in mean[:3]], points, list(marks))
@@ -264,6 +266,59 @@ def _headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any]
     return figure
 
 
+def _marks(spec: Mapping[str, Any], measure: str) -> dict[float, str]:
+    """Lines across the headline picture, and what they stand for."""
+    return {0.0: str(spec.get("zero", "equilibrium")), 1.0: "first best"} if measure == "alignment" else {}
+
+
+def _over_dial(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[str, Any]) -> Figure:
+    measure = str(spec["headline"])
+    cells = lookup(summary[summary["measure"] == measure])
+    policies = [p for p in spec["policies"] if any(key[0] == p for key in cells)]
+    levels, colours, marks = sorted(spec["uncertainty"], key=float), _colours(spec), _marks(spec, measure)
+    ends = [end for mean, _ in cells.values() for end in mean[:3] if np.isfinite(end)]
+    low, high = _limits(ends, np.array([]), list(marks))
+    head, panel, gap, foot = 0.32, 2.7, 0.42, 0.55
+    right = 0.4 + 0.08 * max(len(name) for name in spec["institutions"])  # inches for the labels
+    figure = _blank(head + len(policies) * panel + (len(policies) - 1) * gap + foot)
+    for index, policy in enumerate(policies):
+        axes = _panel(figure, head + index * (panel + gap), panel, right)
+        axes.spines["left"].set_visible(True)
+        _title(axes, policy)
+        axes.set_ylabel(textwrap.fill(_axis_name(measure, meta.get("measures", {}).get(measure, {})), 30))
+        axes.set(xlim=(float(levels[0]), float(levels[-1])), ylim=(low, high))
+        for at, name in marks.items():
+            axes.axhline(at, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+            axes.annotate(
+                f"{at:.0f} = {name}",
+                xy=(0.01, at),
+                xycoords=("axes fraction", "data"),
+                xytext=(0, 3 if at == 0 else -3),
+                textcoords="offset points",
+                va="bottom" if at == 0 else "top",
+                fontsize=9,
+                color=GREY,
+            )
+        labels = []
+        for institution in spec["institutions"]:
+            here = [(float(level), cells.get((policy, level, institution, measure))) for level in levels]
+            line = [(x, cell[0]) for x, cell in here if cell is not None and np.isfinite(cell[0].mean)]
+            if not line:
+                continue
+            x, colour = [at for at, _ in line], colours[institution]
+            axes.fill_between(
+                x, [m.low for _, m in line], [m.high for _, m in line], color=colour, alpha=0.18, linewidth=0
+            )
+            axes.plot(x, [m.mean for _, m in line], "o-", color=colour, linewidth=1.8, markersize=3.5, clip_on=False)
+            labels.append((institution, x[-1], line[-1][1].mean))
+        _end_labels(axes, labels, colours, panel)
+        last = index == len(policies) - 1
+        axes.tick_params(axis="x", labelbottom=last)
+        if last:
+            axes.set_xlabel(str(spec["dial"]), labelpad=5)
+    return figure
+
+
 def _cell(axes: Axes, here: pd.DataFrame, y: float, spread: float, colour: str, limits: tuple[float, float]) -> None:
     """Single worlds as faint dots, spread a little by world number; stray ones at the edge."""
     low, high = limits
@@ -354,13 +409,21 @@ def _end_labels(axes: Axes, ends: list[tuple[str, float, float]], colours: Mappi
     low, high = axes.get_ylim()
     step = 0.165 / inches * (high - low)  # one line of text
     ends = sorted(ends, key=lambda each: each[2])
-    places = [y for _, _, y in ends]
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + step)
-    over = max(0.0, places[-1] - high) if places else 0.0
-    for i in reversed(range(len(places))):
-        ceiling = high if i == len(places) - 1 else places[i + 1] - step
-        places[i] = min(places[i], ceiling) if over else places[i]
+    places: list[float] = []
+    for _, _, y in ends:  # blocks of labels that touch are centred on their lines
+        places.append(y)
+        begin = len(places) - 1
+        while begin and places[begin] - places[begin - 1] < step:
+            begin -= 1
+            while begin and places[begin] - places[begin - 1] < step * 1.01:
+                begin -= 1
+            block = range(begin, len(places))
+            middle = sum(ends[i][2] for i in block) / len(block)
+            for i in block:
+                places[i] = middle + (i - begin - (len(block) - 1) / 2) * step
+    if places:
+        shift = max(0.0, low - places[0]) - max(0.0, places[-1] - high)
+        places = [place + shift for place in places]
     for (name, x, y), place in zip(ends, places, strict=True):
         axes.annotate(
             name,
@@ -376,5 +439,6 @@ def _end_labels(axes: Axes, ends: list[tuple[str, float, float]], colours: Mappi
                 "linewidth": 1.4,
                 "shrinkA": 1,
                 "shrinkB": 0,
+                "relpos": (0.0, 0.5),
             },
         )

@@ -91,9 +91,10 @@ def read_rows(path: Path) -> pd.DataFrame:
     """Long table of a run; names such as ``none`` or ``null`` stay names, an empty value is nan."""
     import pandas as pd
 
-    rows = pd.read_csv(path, keep_default_na=False, na_values={"value": ["", "nan", "NaN"]})
-    names = [column for column in ("institution", "uncertainty", "policy", "measure") if column in rows]
-    return rows.astype(dict.fromkeys(names, str) | {"value": float})
+    names = dict.fromkeys(("institution", "uncertainty", "policy", "measure"), str)
+    values = {"value": ["", "nan", "NaN"]}
+    rows = pd.read_csv(path, keep_default_na=False, na_values=values, dtype=names)
+    return rows.astype({"value": float})
 
 
 def _in_order(found: pd.DataFrame, spec: Mapping[str, Any]) -> pd.DataFrame:

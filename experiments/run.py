@@ -18,11 +18,14 @@ from typing import Any
 import yaml
 
 from ..envs.core.episodes import play
+from ..envs.core.game import Game
 from ..envs.core.policy import Policy
-from .spec import Spec, build_policy
+from .spec import Arm, Spec, build_policy
 
 Progress = Callable[[str, float], None]
 """Called with a cell's name and the fraction of it that is done."""
+
+LONGEST = 60  # steps of a told episode; the middle of a longer one is left out
 
 ALIGNMENT = {
     "alignment": {
@@ -44,43 +47,58 @@ def play_cell(spec: Spec, cell: tuple[str, str, str], watch: Callable[[float], N
     """Learn and play one cell; return measures per world, learning curve and one episode in words."""
     arm_name, uncertainty, institution = cell
     game, arm = spec.build(uncertainty, institution), spec.policies[arm_name]
-    policies: dict[str, Policy] = {}
+    count = arm.worlds // arm.replicas
+    measures: dict[str, list[float]] = {}
     curve: list[float] = []
-    learners = [seat for seat, player in arm.players.items() if player.learning]
-    for seat, player in arm.players.items():
-        policy = build_policy(player, institution)
-        if player.learning:
-            from ..policies.tabular import TabularQ
+    told = ""
+    for replica in range(arm.replicas):
 
-            if not isinstance(policy, TabularQ):
-                raise ValueError(
-                    f"policies.{arm_name}.players.{seat}: only 'tabular' learns here, got {player.policy!r}"
-                )
-            policy = policy.learn(
-                game,
-                seat,
-                episodes=player.learning.episodes,
-                sessions=arm.worlds,
-                seed=spec.seed + 1,
-                watch=lambda done, all_: watch(0.95 * done / all_),
+        def part(fraction: float, done: int = replica) -> None:
+            watch((done + fraction) / arm.replicas)
+
+        policies, curve = _learned(game, arm, institution, spec.seed + 1 + replica, part, f"policies.{arm_name}")
+        share = 0.05 if curve else 1.0
+        episodes = play(
+            game,
+            policies,
+            worlds=count,
+            seed=spec.seed + replica,
+            keep=replica == 0,
+            watch=lambda step, horizon: part(1.0 - share + share * step / horizon),  # noqa: B023  (called here only)
+        )
+        found = {"alignment": episodes.alignment, "welfare": episodes.welfare, **episodes.measures}
+        for name, values in found.items():
+            measures.setdefault(name, []).extend(float(v) for v in values)
+        told = told or episodes.tell(steps=LONGEST)
+    return {"measures": measures, "curve": curve, "episode": told}
+
+
+def _learned(
+    game: Game, arm: Arm, institution: str, seed: int, watch: Callable[[float], None], where: str
+) -> tuple[dict[str, Policy], list[float]]:
+    """Return who plays, after all have learned who learn, and the curve of the last of them."""
+    policies = {seat: build_policy(p, institution) for seat, p in arm.players.items() if not p.learning}
+    learners = {seat: player for seat, player in arm.players.items() if player.learning}
+    curve: list[float] = []
+    for number, (seat, player) in enumerate(learners.items()):
+        policy, learning = build_policy(player, institution), player.learning
+        assert learning is not None
+        if not hasattr(policy, "learn"):
+            raise ValueError(
+                f"{where}.players.{seat}: {player.policy!r} does not learn here; 'tabular' and 'gradient' do"
             )
-            curve = policy.curve
-        policies[seat] = policy
-    share = 0.05 if learners else 1.0
-    episodes = play(
-        game,
-        policies,
-        worlds=arm.worlds,
-        seed=spec.seed,
-        keep=True,
-        watch=lambda step, horizon: watch(1.0 - share + share * step / horizon),
-    )
-    measures = {"alignment": episodes.alignment, "welfare": episodes.welfare, **episodes.measures}
-    return {
-        "measures": {name: [float(v) for v in values] for name, values in measures.items()},
-        "curve": curve,
-        "episode": episodes.tell(),
-    }
+        against = {name: build_policy(p, institution) for name, p in learning.against.items()}
+        learned = policy.learn(
+            game,
+            seat,
+            episodes=learning.episodes,
+            sessions=learning.sessions or arm.worlds // arm.replicas,
+            seed=seed,
+            others={name: other for name, other in (policies | against).items() if name != seat},
+            watch=lambda done, all_, number=number: watch(0.95 * (number + done / all_) / len(learners)),
+        )
+        policies[seat], curve = learned, learned.curve
+    return policies, curve
 
 
 _reports: Any = None
@@ -217,6 +235,10 @@ def _plain_spec(spec: Spec) -> dict[str, Any]:
         "measures": spec.measures,
         "headline": spec.headline,
         "baseline": spec.baseline,
+        "dial": spec.dial,
+        "zero": "equilibrium"
+        if spec.build(next(iter(spec.uncertainty)), spec.baseline).benchmarks().baseline is None
+        else "baseline",
         "institutions": list(spec.institutions),
         "uncertainty": list(spec.uncertainty),
         "policies": list(spec.policies),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,13 +29,19 @@ class Strict(BaseModel):
 
 
 class Learning(Strict):
-    """How a policy learns before it is measured."""
+    """How a policy learns before it is measured.
+
+    ``episodes`` is what the policy's ``learn`` counts, ``sessions`` how many worlds it learns in (by default as many as are
+    measured), and ``against`` who plays the other roles meanwhile; by default those who are fixed or have learned before.
+    """
 
     episodes: int = Field(gt=0)
+    sessions: int | None = Field(default=None, gt=0)
+    against: dict[str, Player] = {}
 
 
 class Player(Strict):
-    """A policy by name, its parameters, and how it learns (tabular only); {institution: {parameter: value}} in ``within``."""
+    """A policy by name, its parameters, and how it learns; {institution: {parameter: value}} in ``within``."""
 
     policy: str
     parameters: dict[str, Any] = {}
@@ -42,14 +50,29 @@ class Player(Strict):
 
 
 class Arm(Strict):
-    """Who plays: policies by role or player, and how many worlds are measured."""
+    """Who plays: policies by role or player, and how many worlds are measured.
+
+    Those who learn do so in the order in which they are named. ``replicas`` repeats the learning that often with other
+    seeds, each measured in an equal part of the worlds, so that intervals cover its variation.
+    """
 
     worlds: int = Field(gt=0)
     players: dict[str, Player]
+    replicas: int = Field(default=1, gt=0)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Arm:
+        if self.worlds % self.replicas:
+            raise ValueError(f"worlds: a multiple of replicas ({self.replicas}), got {self.worlds}")
+        return self
 
 
 class Spec(Strict):
-    """An experiment: one game x uncertainty levels x institutions x policies, on common random numbers."""
+    """An experiment: one game x uncertainty levels x institutions x policies, on common random numbers.
+
+    Levels and institutions are lists of mechanisms; ``game: {parameter: value}`` among them changes the game itself.
+    ``dial`` says what the levels are where they are numbers: the headline is then drawn over them.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     title: str
@@ -62,6 +85,7 @@ class Spec(Strict):
     measures: list[str]
     headline: str = "alignment"
     baseline: str
+    dial: str = ""
     seed: int = 0
 
     @model_validator(mode="after")
@@ -70,6 +94,9 @@ class Spec(Strict):
             raise ValueError(f"baseline: one of the institutions {', '.join(self.institutions)}, got {self.baseline!r}")
         if self.headline not in self.measures:
             raise ValueError(f"headline: one of the measures {', '.join(self.measures)}, got {self.headline!r}")
+        if self.dial:
+            for level in self.uncertainty:
+                _number(level)
         for level in self.uncertainty:
             for institution in self.institutions:
                 self.build(level, institution)  # every cell must be a game; what is wrong is said before anything runs
@@ -77,9 +104,13 @@ class Spec(Strict):
 
     def build(self, uncertainty: str, institution: str) -> Game:
         """Return the game of a cell. Uncertainty comes first, so that its draws are the same in every institution."""
-        game: Game = build("games", self.game)
-        for part in self.uncertainty[uncertainty] + self.institutions[institution]:
-            game = game | build("mechanisms", part)
+        parts = self.uncertainty[uncertainty] + self.institutions[institution]
+        ((name, parameters),) = self.game.items()
+        changes = [part["game"] for part in parts if "game" in part]
+        game: Game = build("games", {name: functools.reduce(operator.or_, changes, parameters or {})})
+        for part in parts:
+            if "game" not in part:
+                game = game | build("mechanisms", part)
         return game
 
     def cells(self) -> list[tuple[str, str, str]]:
@@ -90,6 +121,13 @@ class Spec(Strict):
     def sha256(self) -> str:
         """Hash of all that determines the result."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def _number(level: str) -> float:
+    try:
+        return float(level)
+    except ValueError:
+        raise ValueError(f"dial: levels of uncertainty must then be numbers, got {level!r}") from None
 
 
 def build(kind: str, part: Part) -> Any:

@@ -30,13 +30,47 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
             "repetitions": 3,
         },
     ],
+    "HoldUp": [
+        {"ownership": 0.3, "power": 0.7, "bargaining": "ultimatum"},
+        {"ownership": 1, "repetitions": 3},
+    ],
+    "IncompleteContract": [
+        {"remedy": "renegotiation", "written": 3, "enforcement": 0.6, "repetitions": 12},
+        {"remedy": "bonus", "written": 8, "discount": 0.5, "repetitions": 20},
+        {"remedy": "court", "contingencies": 4, "written": 0, "accuracy": 0.2, "discount": 0.3},
+        {"remedy": "care", "angle": 60.0, "discount": 0.3},
+    ],
     "MatrixGame": [
         {"repetitions": 4},
         {"payoffs": (((4, 0), (3, 3)), ((4, 3), (0, 3))), "actions": ("stag", "hare")},
         {"payoffs": (((0, -5), (5, -10)), ((0, 5), (-5, -10))), "actions": ("swerve", "straight")},
         {"payoffs": (((1, -1), (-1, 1)), ((-1, 1), (1, -1))), "actions": ("heads", "tails"), "repetitions": 2},
     ],
+    "Multitask": [
+        {"value": (1, 1), "cost": ((1, 0.5), (0.5, 1)), "loadings": ((1, 0),), "noise": ((1,),), "repetitions": 2},
+        {
+            "value": (1.0,),
+            "cost": ((1.0,),),
+            "loadings": ((1.0,),),
+            "risk_aversion": 2.0,
+            "utility": "cara",
+            "repetitions": 3,
+        },
+        {
+            "value": (1.0,),
+            "cost": ((1.5,),),
+            "loadings": ((1.0,), (0.0,)),
+            "noise": ((1.0, 0.6), (0.6, 1.0)),
+            "lowest_slope": -1.0,
+            "reservation": -0.1,
+        },
+    ],
     "Pricing": [{"firms": 3, "prices": 5, "periods": 6}],
+    "Relational": [
+        {"delta": 0.6, "fallback": 0.25, "repetitions": 23},
+        {"delta": 0.3, "fallback": 0.2, "repetitions": 10},
+        {"delta": 0.4, "fallback": 0.04, "cost": 3.0, "max_pay": 0.5 / 3.0, "repetitions": 13},
+    ],
 }
 """Parameters with which registered games are examined besides the default ones."""
 

@@ -18,7 +18,7 @@ from societas.mechanisms.contract import Court
 from societas.mechanisms.terms import Quota
 
 FOLDER = Path(__file__).parent / "golden"
-MOST_LINES = 120
+MOST_LINES = 140
 
 Cast = dict[str, Policy]
 
@@ -68,8 +68,12 @@ def proposing(game: Game) -> Cast:
 CASES = {
     "Fishery": Case(lambda: make("Fishery"), villagers),
     "HiddenAction": Case(lambda: make("HiddenAction", repetitions=2), equilibrium),
+    "HoldUp": Case(lambda: make("HoldUp", ownership=0.5, bargaining="ultimatum"), equilibrium),
+    "IncompleteContract": Case(lambda: make("IncompleteContract", remedy="bonus"), equilibrium, 3),
     "MatrixGame": Case(lambda: make("MatrixGame", repetitions=5), rivals),
+    "Multitask": Case(lambda: make("Multitask"), equilibrium),
     "Pricing": Case(lambda: make("Pricing"), anything, 4),
+    "Relational": Case(lambda: make("Relational", delta=0.3, repetitions=10), equilibrium, 2),
 }
 """How a registered game is played; others are played once at random."""
 

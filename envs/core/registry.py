@@ -19,9 +19,12 @@ _entries: dict[str, dict[str, str]] = {
     "games": {
         "Fishery": "societas.envs.norms.fishery:Fishery",
         "HiddenAction": "societas.envs.contracting.hidden_action:HiddenAction",
+        "HoldUp": "societas.envs.contracting.hold_up:HoldUp",
         "IncompleteContract": "societas.envs.contracting.incomplete_contract:IncompleteContract",
         "MatrixGame": "societas.envs.norms.matrix_game:MatrixGame",
+        "Multitask": "societas.envs.contracting.multitask:Multitask",
         "Pricing": "societas.envs.markets.pricing:Pricing",
+        "Relational": "societas.envs.contracting.relational:Relational",
     },
     "mechanisms": {
         "Contract": "societas.mechanisms.contract:Contract",

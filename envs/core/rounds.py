@@ -73,7 +73,7 @@ class RoundGame(Game):
         return {}
 
     def recall(self, like: Array) -> Record:
-        """Return the memory before the first round; ``like`` is (*batch), of integers."""
+        """Return the memory before the first round; ``like`` is (*batch), zeros of int64 (``to_float`` makes doubles of them)."""
         return {}
 
     @abstractmethod
@@ -187,7 +187,7 @@ class RoundGame(Game):
         return {name: total / played for name, total in state.sums.items()}
 
     def _advance(self, state: RoundState, taken: dict[str, Acts]) -> Outcome:
-        zero = state.stage * 0.0
+        zero = to_float(state.stage) * 0.0
         none = {role.name: spread(zero, role.count) if role.count > 1 else zero[..., None] for role in self.roles}
         return Outcome(state._replace(stage=state.stage + 1, acts=taken), none, zero > 0.0, zero)
 

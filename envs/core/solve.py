@@ -107,3 +107,30 @@ def _indifferent(payoffs: Payoffs, size: int, support: tuple[int, ...]) -> Payof
     mix = np.zeros(size)
     mix[list(support)] = np.clip(solution, 0.0, None)
     return mix
+
+
+def box_maximum(v: Any, a: Any, low: float, high: float) -> Any:
+    """Return x in a box, 0 within, where the concave v'x - x'ax/2 is highest, by the active-set method.
+
+    Newton's step is taken until a bound is met, which is then kept; at the top of a face the bound that it would help
+    most to leave is left (Nocedal and Wright 2006, chapter 16).
+    """
+    x, kept = np.zeros(len(v)), np.zeros(len(v), dtype=bool)
+    for _ in range(100 * len(v)):
+        free = np.flatnonzero(~kept)
+        step = np.linalg.lstsq(a[np.ix_(free, free)], (v - a @ x)[free], rcond=None)[0]
+        moves = np.abs(step) > 0.0
+        room = np.where(step > 0.0, high, low) - x[free]
+        share = np.divide(room, step, out=np.full(len(free), np.inf), where=moves)
+        if len(free) and share.min() < 1.0:
+            x[free] += share.min() * step
+            first = free[share.argmin()]
+            x[first], kept[first] = (high if step[share.argmin()] > 0.0 else low), True
+            continue
+        x[free] += step
+        gradient = v - a @ x
+        gain = np.where(kept, np.maximum(gradient * (high - x), gradient * (low - x)), 0.0)
+        if gain.max() <= 1e-14 * np.abs(v).max() * (high - low):
+            break
+        kept[gain.argmax()] = False
+    return np.clip(x, low, high)

@@ -31,3 +31,14 @@ def one_of(name: str, value: Any, options: tuple[str, ...]) -> str:
     if value not in options:
         raise ValueError(f"{name}: one of {', '.join(map(repr, options))}, got {value!r}")
     return str(value)
+
+
+def matrix(
+    name: str, value: Any, *, columns: int, rows: int | None = None, most: int = 64
+) -> tuple[tuple[float, ...], ...]:
+    """Return nested lists as nested tuples of finite numbers, or raise ValueError; None lets the rows be 1 to ``most``."""
+    count = f"1 to {most}" if rows is None else str(rows)
+    fine = isinstance(value, list | tuple) and 1 <= len(value) <= (rows or most) and len(value) == (rows or len(value))
+    if not fine or not all(isinstance(row, list | tuple) and len(row) == columns for row in value):
+        raise ValueError(f"{name}: {count} row{'' if count == '1' else 's'} of {columns} numbers, got {value!r}")
+    return tuple(tuple(real(f"{name}[{i}]", v, -1e6, 1e6) for v in row) for i, row in enumerate(value))
