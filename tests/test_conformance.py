@@ -66,10 +66,26 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         },
     ],
     "Pricing": [{"firms": 3, "prices": 5, "periods": 6}],
+    "Procurement": [
+        {"types": (0.0, 1.0), "continuum": True, "benefit": 1.0, "repetitions": 3},
+        {
+            "types": (0.5, 1.0, 1.25, 2.0),
+            "chances": (0.1, 0.2, 0.1, 0.6),
+            "items": 2,
+            "benefit": 3.0,
+            "repetitions": 3,
+        },
+        {"types": (0.5, 1.0, 3.0), "items": 4, "benefit": 2.0, "weight": 0.6},
+    ],
     "Relational": [
         {"delta": 0.6, "fallback": 0.25, "repetitions": 23},
         {"delta": 0.3, "fallback": 0.2, "repetitions": 10},
         {"delta": 0.4, "fallback": 0.04, "cost": 3.0, "max_pay": 0.5 / 3.0, "repetitions": 13},
+    ],
+    "Screening": [
+        {"types": (0.0, 1.0), "continuum": True, "repetitions": 3},
+        {"types": (2.0, 2.5, 3.0, 4.0), "chances": (0.4, 0.1, 0.3, 0.2), "items": 2, "repetitions": 3},
+        {"types": (-0.5, 1.0, 1.2), "chances": (0.2, 0.5, 0.3), "items": 4, "cost": 0.5},
     ],
 }
 """Parameters with which registered games are examined besides the default ones."""

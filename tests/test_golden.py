@@ -73,7 +73,9 @@ CASES = {
     "MatrixGame": Case(lambda: make("MatrixGame", repetitions=5), rivals),
     "Multitask": Case(lambda: make("Multitask"), equilibrium),
     "Pricing": Case(lambda: make("Pricing"), anything, 4),
+    "Procurement": Case(lambda: make("Procurement"), equilibrium),
     "Relational": Case(lambda: make("Relational", delta=0.3, repetitions=10), equilibrium, 2),
+    "Screening": Case(lambda: make("Screening", repetitions=2), equilibrium),
 }
 """How a registered game is played; others are played once at random."""
 

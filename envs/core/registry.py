@@ -24,7 +24,9 @@ _entries: dict[str, dict[str, str]] = {
         "MatrixGame": "societas.envs.norms.matrix_game:MatrixGame",
         "Multitask": "societas.envs.contracting.multitask:Multitask",
         "Pricing": "societas.envs.markets.pricing:Pricing",
+        "Procurement": "societas.envs.contracting.procurement:Procurement",
         "Relational": "societas.envs.contracting.relational:Relational",
+        "Screening": "societas.envs.contracting.screening:Screening",
     },
     "mechanisms": {
         "Contract": "societas.mechanisms.contract:Contract",
