@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 from ..envs.core import validate
 from ..envs.core.arrays import Array, full, namespace, to_float, to_int
 from ..envs.core.fields import Choice, Field, Real, Role
 from ..envs.core.game import Acts, Game, Measure, Outcome, Seen, Stage, spread
-from ..envs.core.mechanism import Institution, Mechanism, joined, parted, players_of
-from .terms import Quota, Terms
+from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted, players_of
+from .terms import Compensation, Quota, Terms
 
 REGIMES = ("none", "text", "enforced")
 
@@ -53,11 +54,11 @@ class Contract(Mechanism):
         Most that the proposer can pay each of the others on acceptance, or ask of each, in units of reward.
     """
 
-    terms: Terms = field(default_factory=Quota)
+    terms: Terms = dataclasses.field(default_factory=Quota)
     regime: str = "enforced"
     proposer: int = 0
     bound: tuple[str, ...] = ()
-    court: Court = field(default_factory=Court)
+    court: Court = dataclasses.field(default_factory=Court)
     side_payment: float = 0.0
 
     def __post_init__(self) -> None:
@@ -65,6 +66,21 @@ class Contract(Mechanism):
         validate.one_of("regime", self.regime, REGIMES)
         validate.whole("proposer", self.proposer, 0, 1_000_000)
         validate.real("side_payment", self.side_payment, 0.0)
+
+    @classmethod
+    def suited(cls, game: Game) -> Self:
+        """Return a contract on the first verifiable fact that all roles see: a quota on a number, a choice that is fined."""
+        for field in game.roles[0].sees:
+            if not field.verifiable or field.each:
+                continue
+            seen = [next((f for f in role.sees if f.name == field.name), None) for role in game.roles]
+            if all(f is not None and f.verifiable and f.space == field.space for f in seen):
+                space = field.space
+                if isinstance(space, Choice):
+                    return cls(Compensation(None, space.options[-1], space.options[0], field.name))
+                limit = int(min(max(space.low, 1), space.high, 1_000_000))
+                return cls(Quota(limit, field=field.name, most=max(limit, 1)))
+        raise Unfit(f"terms: no single verifiable fact is seen by all roles of {game.name}")
 
     def apply(self, game: Game) -> Game:
         """Return the game under the contract."""
@@ -102,23 +118,21 @@ class Contracted(Institution):
         self.parties = players_of(base, self.bound)
         terms = mechanism.terms
         if mechanism.proposer >= len(self.parties):
-            raise ValueError(
-                f"proposer: 0 to {len(self.parties) - 1} ({', '.join(self.parties)}), got {mechanism.proposer}"
-            )
+            raise Unfit(f"proposer: 0 to {len(self.parties) - 1} ({', '.join(self.parties)}), got {mechanism.proposer}")
         if len(self.parties) < 2:
-            raise ValueError(f"bound: a contract binds at least 2 players, got {', '.join(self.parties)}")
+            raise Unfit(f"bound: a contract binds at least 2 players, got {', '.join(self.parties)}")
         self.facts: dict[str, Field] = {}
         for name in self.bound:
             verifiable = {f.name: f for f in base.role(name).sees if f.verifiable}
             for used in terms.uses:
                 if used not in verifiable:
                     known = ", ".join(verifiable) or "none"
-                    raise ValueError(
+                    raise Unfit(
                         f"terms: a contract can condition only on verifiable fields; {used!r} of role {name} is not "
                         f"(verifiable: {known})"
                     )
                 if self.facts.setdefault(used, verifiable[used]).space != verifiable[used].space:
-                    raise ValueError(f"terms: field {used!r} must have the same values in every role that is bound")
+                    raise Unfit(f"terms: field {used!r} must have the same values in every role that is bound")
         terms.suit(self.facts)
         self.proposes = bool(terms.blanks) or mechanism.side_payment > 0
         answer = Stage("consent", "once, before the first round: those who would be bound accept or refuse a contract")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from ..envs.core import validate
 from ..envs.core.arrays import Array, to_float
 from ..envs.core.fields import Choice, find
 from ..envs.core.game import Game, Outcome
-from ..envs.core.mechanism import Institution, Mechanism
+from ..envs.core.mechanism import Institution, Mechanism, Unfit
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,15 @@ class Misspecify(Mechanism):
         validate.real("weight", self.weight)
         validate.probability("strength", self.strength)
 
+    @classmethod
+    def suited(cls, game: Game) -> Self:
+        """Return a reward that is the first single number that somebody sees."""
+        for role in game.roles:
+            for field in role.sees:
+                if not isinstance(field.space, Choice) and not field.each:
+                    return cls(field.name)
+        raise Unfit(f"field: nobody in {game.name} sees a single number")
+
     def apply(self, game: Game) -> Game:
         """Return the game with the rewards replaced."""
         return game if self.strength == 0 else Misspecified(game, self)
@@ -59,11 +68,11 @@ class Misspecified(Institution):
         self.paid = mechanism.roles or seers
         if not self.paid:
             known = sorted({f.name for role in base.roles for f in role.sees})
-            raise ValueError(f"field: nobody in {base.name} sees {mechanism.field!r}; there are: {', '.join(known)}")
+            raise Unfit(f"field: nobody in {base.name} sees {mechanism.field!r}; there are: {', '.join(known)}")
         for name in self.paid:
             field = find(base.role(name).sees, mechanism.field, name)
             if isinstance(field.space, Choice) or field.each:
-                raise ValueError(f"field: the proxy must be a single number, {field.name!r} of {name} is not")
+                raise Unfit(f"field: the proxy must be a single number, {field.name!r} of {name} is not")
 
     @property
     def terms(self) -> str:

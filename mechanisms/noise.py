@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from ..envs.core import validate
 from ..envs.core.arrays import Array, to_float, to_int
 from ..envs.core.chance import normal
 from ..envs.core.fields import Choice, Field, find
 from ..envs.core.game import Game, Outcome, Seen
-from ..envs.core.mechanism import Institution, Mechanism
+from ..envs.core.mechanism import Institution, Mechanism, Unfit
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,15 @@ class Noise(Mechanism):
     def __post_init__(self) -> None:
         """Refuse a negative deviation."""
         validate.real("sd", self.sd, 0.0)
+
+    @classmethod
+    def suited(cls, game: Game) -> Self:
+        """Return noise on the first number that somebody sees."""
+        for role in game.roles:
+            for field in role.sees:
+                if not isinstance(field.space, Choice):
+                    return cls(field.name, 1.0)
+        raise Unfit(f"field: nobody in {game.name} sees a number")
 
     def apply(self, game: Game) -> Game:
         """Return the game with the field blurred."""
@@ -56,11 +65,11 @@ class Blurred(Institution):
             if any(field.name == mechanism.field for field in role.sees):
                 field = find(role.sees, mechanism.field, role.name)
                 if isinstance(field.space, Choice):
-                    raise ValueError(f"field: {field.name!r} is {field.space}; noise needs a number")
+                    raise Unfit(f"field: {field.name!r} is {field.space}; noise needs a number")
                 self.blurred[role.name] = (field, (role.count, *field.shape))
         if not self.blurred:
             known = sorted({field.name for role in base.roles for field in role.sees})
-            raise ValueError(f"field: nobody in {base.name} sees {mechanism.field!r}; there are: {', '.join(known)}")
+            raise Unfit(f"field: nobody in {base.name} sees {mechanism.field!r}; there are: {', '.join(known)}")
         self.own_draws = sum(2 * math.prod(shape) for _, shape in self.blurred.values())
 
     @property

@@ -10,7 +10,7 @@ from ..envs.core import validate
 from ..envs.core.arrays import Array, device_of, full, namespace, to_float, to_int
 from ..envs.core.fields import Choice, Field, Integer, Role
 from ..envs.core.game import Acts, Game, Measure, Seen, Stage, shared
-from ..envs.core.mechanism import Institution, Mechanism, joined, parted, players_of
+from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted, players_of
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Sanctioned(Institution):
         self.involved = mechanism.roles or tuple(role.name for role in base.roles)
         self.people = players_of(base, self.involved)
         if len(self.people) < 2:
-            raise ValueError(f"roles: at least 2 players must be able to sanction, got {', '.join(self.people)}")
+            raise Unfit(f"roles: at least 2 players must be able to sanction, got {', '.join(self.people)}")
 
     @property
     def terms(self) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..envs.core import validate
 from ..envs.core.arrays import Array, device_of, full, namespace, to_float
 from ..envs.core.fields import Choice, Field, Integer, Real
+from ..envs.core.mechanism import Unfit
 
 
 class Terms(ABC):
@@ -53,7 +54,7 @@ class Terms(ABC):
 
     @abstractmethod
     def suit(self, fields: Mapping[str, Field]) -> None:
-        """Raise ValueError if the verifiable fields are not of the kind that the terms need."""
+        """Raise Unfit if the verifiable fields are not of the kind that the terms need."""
 
     @abstractmethod
     def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], fields: Mapping[str, Field]) -> Array:
@@ -120,7 +121,7 @@ class Quota(Terms):
         """Ask for a single number."""
         field = fields[self.field]
         if isinstance(field.space, Choice) or field.each:
-            raise ValueError(f"Quota: a limit needs a field that is a single number, {field.name!r} is {field.space}")
+            raise Unfit(f"Quota: a limit needs a field that is a single number, {field.name!r} is {field.space}")
 
     def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], fields: Mapping[str, Field]) -> Array:
         """Return fine x excess / (n - 1) to each of the others."""
@@ -186,12 +187,12 @@ class Compensation(Terms):
         """Ask for a choice that has both options."""
         field = fields[self.field]
         if not isinstance(field.space, Choice) or not {self.wrong, self.right} <= set(field.space.options):
-            raise ValueError(
+            raise Unfit(
                 f"Compensation: wrong {self.wrong!r} and right {self.right!r} must be among the options of field "
                 f"{field.name!r}, which is {field.space}"
             )
         if field.each:
-            raise ValueError(f"Compensation: field {field.name!r} must be each player's own choice, not a list of them")
+            raise Unfit(f"Compensation: field {field.name!r} must be each player's own choice, not a list of them")
 
     def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], fields: Mapping[str, Field]) -> Array:
         """Return theta from each wrongdoer to each who did right."""

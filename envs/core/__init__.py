@@ -4,7 +4,7 @@ from .arrays import Array, backend, namespace, to_numpy
 from .episodes import Episodes, play
 from .fields import Choice, Field, Integer, Real, Role
 from .game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, Stage, shared, spread, stage_field
-from .mechanism import Institution, Mechanism
+from .mechanism import Institution, Mechanism, Unfit
 from .policy import Policy
 from .rounds import Record, RoundGame, RoundState, Settled
 from .words import ActError, Complaint
@@ -36,6 +36,7 @@ __all__ = [
     "Seen",
     "Settled",
     "Stage",
+    "Unfit",
     "Worlds",
     "backend",
     "namespace",

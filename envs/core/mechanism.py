@@ -6,11 +6,15 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from .arrays import Array, absent, align, namespace, select, to_float, to_int
 from .fields import Field, Role
 from .game import Acts, Benchmarks, Game, Measure, Outcome, Seen, Stage, stage_field
+
+
+class Unfit(ValueError):
+    """A game lacks what a mechanism needs: a field, a second player, a number to tax."""
 
 
 class Mechanism(ABC):
@@ -22,7 +26,24 @@ class Mechanism(ABC):
 
     @abstractmethod
     def apply(self, game: Game) -> Game:
-        """Return the game under the mechanism; the game itself where the mechanism is null."""
+        """Return the game under the mechanism; the game itself where the mechanism is null.
+
+        Raises
+        ------
+        Unfit
+            If the game lacks what the mechanism needs.
+        """
+
+    @classmethod
+    def suited(cls, game: Game) -> Self:
+        """Return the mechanism with parameters that suit a game: its defaults, or what the game's fields ask for.
+
+        Raises
+        ------
+        Unfit
+            If nothing does.
+        """
+        return cls()
 
     @property
     def name(self) -> str:
@@ -43,8 +64,8 @@ class Institution(Game):
     """A game under a mechanism.
 
     It adds stages around those of the base game: ``before`` once an episode, ``opening`` before and ``closing`` after
-    each round. It adds fields to roles (``sees``, ``acts``) and defines what happens by overriding ``begin``, ``meet``,
-    ``settle``, ``show`` and ``account``. Worlds of one batch may be at different stages.
+    each round. It adds fields to roles (``sees``, ``acts``) and defines what happens by overriding ``begin``, ``bend``,
+    ``meet``, ``settle``, ``show`` and ``account``. Worlds of one batch may be at different stages.
     """
 
     before: tuple[Stage, ...] = ()
@@ -75,6 +96,10 @@ class Institution(Game):
     def begin(self, base: Any, u: Array) -> Any:
         """Return the mechanism's own first state (a named tuple), from uniforms (*batch, own_draws)."""
         return ()
+
+    def bend(self, own: Any, base: Any, acts: Mapping[str, Acts], u: Array) -> Mapping[str, Acts]:
+        """Return the acts with which a step of the base game is made, where the mechanism stands between."""
+        return acts
 
     def meet(
         self, stage: Array, own: Any, base: Any, acts: Mapping[str, Acts], u: Array
@@ -210,7 +235,7 @@ class Institution(Game):
         """Advance by one stage, of the base game or of the mechanism, world by world."""
         base_u, own_u = u[..., : self.base.draws], u[..., self.base.draws :]
         if not self._added:
-            outcome = self.base.step(state.base, acts, base_u)
+            outcome = self.base.step(state.base, self.bend(state.own, state.base, acts, own_u), base_u)
             ended = self.base.round(outcome.state) > self.base.round(state.base)
             own, outcome = self.settle(state.own, outcome, ended, own_u)
             layered = Layered(outcome.state, self.base.stage(outcome.state), outcome.done, own)
@@ -241,7 +266,7 @@ class Institution(Game):
 
     def _base_step(self, state: Layered, acts: Mapping[str, Acts], base_u: Array, own_u: Array) -> Outcome:
         xp = namespace(state.stage)
-        outcome = self.base.step(state.base, acts, base_u)
+        outcome = self.base.step(state.base, self.bend(state.own, state.base, acts, own_u), base_u)
         ended = self.base.round(outcome.state) > self.base.round(state.base)
         own, outcome = self.settle(state.own, outcome, ended, own_u)
         within = self.base.stage(outcome.state) + self._low

@@ -29,6 +29,7 @@ from .envs.core import (
     Real,
     Role,
     Stage,
+    Unfit,
     Worlds,
     play,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "Real",
     "Role",
     "Stage",
+    "Unfit",
     "Worlds",
     "list",
     "make",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..envs.core.arrays import Array, namespace, select, to_numpy
-from ..envs.core.game import Game
-from ..envs.core.mechanism import Mechanism
+from ..envs.core.game import Acts, Game
+from ..envs.core.mechanism import Institution, Mechanism
 from .walk import Host, Leaves, Step, differing, during, fail, flat, walk, worlds_of
 
 
@@ -80,7 +80,9 @@ def _beside(base: Game, game: Game, worlds: int, seed: int) -> Iterator[tuple[St
     codes = [stages.index(stage.name or "act") if (stage.name or "act") in stages else -1 for stage in game.stages]
     for step in walk(game, worlds, seed):
         ours = np.asarray(codes)[to_numpy(step.stage)] < 0
-        acts = {r.name: {f.name: step.acts[r.name][f.name] for f in r.acts} for r in base.roles}
+        acts: Mapping[str, Acts] = {r.name: {f.name: step.acts[r.name][f.name] for f in r.acts} for r in base.roles}
+        if isinstance(game, Institution) and game.base is base:
+            acts = game.bend(step.state.own, step.state.base, acts, step.u[..., base.draws :])
         with during(base.name, f"step beside step {step.number} of {game.name}"):
             outcome = base.step(beside.state, acts, beside.numbers())
         moves = to_numpy(step.live) & ~ours
