@@ -65,7 +65,7 @@ class Institution(Game):
 
     It adds stages around those of the base game: ``before`` once an episode, ``opening`` before and ``closing`` after
     each round. It adds fields to roles (``sees``, ``acts``) and defines what happens by overriding ``begin``, ``bend``,
-    ``meet``, ``settle``, ``show`` and ``account``. Worlds of one batch may be at different stages.
+    ``observe``, ``meet``, ``settle``, ``show`` and ``account``. Worlds of one batch may be at different stages.
     """
 
     before: tuple[Stage, ...] = ()
@@ -100,6 +100,10 @@ class Institution(Game):
     def bend(self, own: Any, base: Any, acts: Mapping[str, Acts], u: Array) -> Mapping[str, Acts]:
         """Return the acts with which a step of the base game is made, where the mechanism stands between."""
         return acts
+
+    def observe(self, own: Any, base: Any, acts: Mapping[str, Acts]) -> Any:
+        """Return the own state that remembers the acts of a step of the base game, as bent; ``settle`` gets it next."""
+        return own
 
     def meet(
         self, stage: Array, own: Any, base: Any, acts: Mapping[str, Acts], u: Array
@@ -235,9 +239,7 @@ class Institution(Game):
         """Advance by one stage, of the base game or of the mechanism, world by world."""
         base_u, own_u = u[..., : self.base.draws], u[..., self.base.draws :]
         if not self._added:
-            outcome = self.base.step(state.base, self.bend(state.own, state.base, acts, own_u), base_u)
-            ended = self.base.round(outcome.state) > self.base.round(state.base)
-            own, outcome = self.settle(state.own, outcome, ended, own_u)
+            own, outcome, _ = self._through(state, acts, base_u, own_u)
             layered = Layered(outcome.state, self.base.stage(outcome.state), outcome.done, own)
             return outcome._replace(state=layered)
         xp = namespace(state.stage)
@@ -264,11 +266,20 @@ class Institution(Game):
         """Return the stage at which a new round begins."""
         return self.base.stage(base) * 0 + len(self.before) if self.opening else self.base.stage(base) + self._low
 
+    def _through(
+        self, state: Layered, acts: Mapping[str, Acts], base_u: Array, own_u: Array
+    ) -> tuple[Any, Outcome, Array]:
+        """Step the base game through the hooks: own state, the base game's outcome as changed, where a round ended."""
+        acts = self.bend(state.own, state.base, acts, own_u)
+        own = self.observe(state.own, state.base, acts)
+        outcome = self.base.step(state.base, acts, base_u)
+        ended = self.base.round(outcome.state) > self.base.round(state.base)
+        own, outcome = self.settle(own, outcome, ended, own_u)
+        return own, outcome, ended
+
     def _base_step(self, state: Layered, acts: Mapping[str, Acts], base_u: Array, own_u: Array) -> Outcome:
         xp = namespace(state.stage)
-        outcome = self.base.step(state.base, self.bend(state.own, state.base, acts, own_u), base_u)
-        ended = self.base.round(outcome.state) > self.base.round(state.base)
-        own, outcome = self.settle(state.own, outcome, ended, own_u)
+        own, outcome, ended = self._through(state, acts, base_u, own_u)
         within = self.base.stage(outcome.state) + self._low
         if self.closing:
             stage = xp.where(ended, self._low + len(self.base.stages), within)
