@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import societas
-from societas import Game, Mechanism, Policy, make, mechanism, policy
+from societas import Game, Mechanism, Policy, Unfit, make, mechanism, policy
+from societas.envs.core import registry
 from societas.mechanisms.contract import Court
 from societas.mechanisms.terms import Compensation, Quota
 from societas.testing import check_game, check_mechanism, check_policy
@@ -161,6 +162,34 @@ def test_mechanism(name: str, game: str, k: int) -> None:
     given = mechanism(name, **(OPTIONS[name](game)[k] if name in OPTIONS else {}))
     null = mechanism(name, **NULLS[name](game)) if name in NULLS else None
     check_mechanism(given, _small(game), null=null)
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "Fishery": {"months": 4},
+    "Pricing": {"periods": 6},
+    "IncompleteContract": {"remedy": "bonus", "discount": 0.3},
+    "Relational": {"delta": 0.3, "repetitions": 10},
+}
+"""Parameters that keep a game short; others are examined as they are by default."""
+
+
+@pytest.mark.parametrize("game", societas.list("games"))
+@pytest.mark.parametrize("name", societas.list("mechanisms"))
+def test_every_mechanism_on_every_game_that_it_suits(name: str, game: str) -> None:
+    played = make(game, **SMALL.get(game, {}))
+    try:
+        given = registry.resolve("mechanisms", name).suited(played)
+        _ = played | given
+    except Unfit as reason:
+        pytest.skip(str(reason))
+    check_mechanism(given, played, worlds=16)
+
+
+def test_what_does_not_fit_says_why() -> None:
+    with pytest.raises(Unfit, match="no single verifiable fact is seen by all roles of HoldUp"):
+        registry.resolve("mechanisms", "Contract").suited(make("HoldUp"))
+    with pytest.raises(Unfit, match="nobody in MatrixGame sees 'stock'; there are: .*round"):
+        _ = make("MatrixGame") | mechanism("Noise", field="stock", sd=1.0)
 
 
 LAYERS: tuple[Mechanism, ...] = (
