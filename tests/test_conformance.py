@@ -21,6 +21,13 @@ from societas.testing import check_game, check_mechanism, check_policy
 # ---- games --------------------------------------------------------------------------------------------------------
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "CheapTalk": [
+        {"bias": -0.02, "messages": 3, "repetitions": 3},
+        {"bias": 0.01, "messages": 8, "repetitions": 2},
+        {"bias": 0.3, "messages": 2},
+        {"bias": 0.0, "messages": 1},
+    ],
+    "Delegation": [{"bias": -0.3, "repetitions": 3}, {"bias": 0.7, "repetitions": 2}, {"bias": 0.0}],
     "Fishery": [{"fishers": 2, "capacity": 9, "months": 3, "growth": 3, "collapse": 0}],
     "HiddenAction": [
         {"utility": "linear", "reservation": 0.0, "outcomes": (0.0, 10.0), "repetitions": 2},

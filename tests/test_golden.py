@@ -66,6 +66,8 @@ def proposing(game: Game) -> Cast:
 
 
 CASES = {
+    "CheapTalk": Case(lambda: make("CheapTalk", repetitions=2), equilibrium),
+    "Delegation": Case(lambda: make("Delegation", repetitions=2), equilibrium),
     "Fishery": Case(lambda: make("Fishery"), villagers),
     "HiddenAction": Case(lambda: make("HiddenAction", repetitions=2), equilibrium),
     "HoldUp": Case(lambda: make("HoldUp", ownership=0.5, bargaining="ultimatum"), equilibrium),

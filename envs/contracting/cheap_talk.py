@@ -92,7 +92,7 @@ class CheapTalk(RoundGame):
         """The principal, and the agent, who sees the state."""
         message, decision = Choice(self.vocabulary), Real(0.0, 1.0)
         seen = (
-            Field("message", message, "the message last sent", verifiable=True),
+            Field("message", message, "the message last sent; message_1 before the first", verifiable=True),
             Field("last_decision", decision, "the last decision taken; 0.5 before the first", verifiable=True),
         )
         state = Field("state", decision, "this round's state, which only you see")

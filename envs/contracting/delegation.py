@@ -97,8 +97,8 @@ class Delegation(RoundGame):
         """The principal, and the agent, who sees the state."""
         decision = Real(self.low, self.high)
         seen = (
-            Field("floor", decision, "the floor last set", verifiable=True),
-            Field("ceiling", decision, "the ceiling last set", verifiable=True),
+            Field("floor", decision, "the floor last set; 0 before the first", verifiable=True),
+            Field("ceiling", decision, "the ceiling last set; 0 before the first", verifiable=True),
             Field("last_decision", decision, "the last decision carried out; 0.5 before the first", verifiable=True),
         )
         limits = (

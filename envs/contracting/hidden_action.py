@@ -28,6 +28,7 @@ class HiddenAction(RoundGame):
     its pay less the pay that just compensates for effort and outside option. That is the outcome's value, less the risk
     premium that the offer puts on the agent, E[pay] - u^-1(E[u(pay)]), less the compensation u^-1(cost + reservation);
     0 if refused. No offer and no effort can exceed the principal's profit when effort is seen: the first best.
+    The case of linear pay, constant risk aversion and normal noise is ``Multitask.linear``.
 
     Parameters
     ----------

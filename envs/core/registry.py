@@ -17,6 +17,8 @@ KINDS = ("games", "mechanisms", "policies", "parts")
 
 _entries: dict[str, dict[str, str]] = {
     "games": {
+        "CheapTalk": "societas.envs.contracting.cheap_talk:CheapTalk",
+        "Delegation": "societas.envs.contracting.delegation:Delegation",
         "Fishery": "societas.envs.norms.fishery:Fishery",
         "HiddenAction": "societas.envs.contracting.hidden_action:HiddenAction",
         "HoldUp": "societas.envs.contracting.hold_up:HoldUp",
