@@ -69,7 +69,7 @@ class Contract(Mechanism):
 
     @classmethod
     def suited(cls, game: Game) -> Self:
-        """Return a contract on the first verifiable fact that all roles see: a quota on a number, a choice that is fined."""
+        """Return a contract on the first verifiable fact that all see: a quota, or a fine on the second of some options."""
         for field in game.roles[0].sees:
             if not field.verifiable or field.each:
                 continue
@@ -77,7 +77,9 @@ class Contract(Mechanism):
             if all(f is not None and f.verifiable and f.space == field.space for f in seen):
                 space = field.space
                 if isinstance(space, Choice):
-                    return cls(Compensation(None, space.options[-1], space.options[0], field.name))
+                    if len(space.options) < 2:
+                        continue
+                    return cls(Compensation(None, space.options[1], space.options[0], field.name))
                 limit = int(min(max(space.low, 1), space.high, 1_000_000))
                 return cls(Quota(limit, field=field.name, most=max(limit, 1)))
         raise Unfit(f"terms: no single verifiable fact is seen by all roles of {game.name}")

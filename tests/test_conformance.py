@@ -14,6 +14,7 @@ import pytest
 import societas
 from societas import Game, Mechanism, Policy, Unfit, make, mechanism, policy
 from societas.envs.core import registry
+from societas.envs.norms.matrix_game import MatrixGame
 from societas.mechanisms.contract import Court
 from societas.mechanisms.terms import Compensation, Quota
 from societas.testing import check_game, check_mechanism, check_policy
@@ -52,6 +53,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"repetitions": 4},
         {"payoffs": (((4, 0), (3, 3)), ((4, 3), (0, 3))), "actions": ("stag", "hare")},
         {"payoffs": (((0, -5), (5, -10)), ((0, 5), (-5, -10))), "actions": ("swerve", "straight")},
+        {"payoffs": MatrixGame.public_goods(3).payoffs, "actions": ("give", "keep"), "repetitions": 2},
         {"payoffs": (((1, -1), (-1, 1)), ((-1, 1), (1, -1))), "actions": ("heads", "tails"), "repetitions": 2},
     ],
     "Multitask": [
@@ -94,6 +96,12 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"types": (0.0, 1.0), "continuum": True, "repetitions": 3},
         {"types": (2.0, 2.5, 3.0, 4.0), "chances": (0.4, 0.1, 0.3, 0.2), "items": 2, "repetitions": 3},
         {"types": (-0.5, 1.0, 1.2), "chances": (0.2, 0.5, 0.3), "items": 4, "cost": 0.5},
+    ],
+    "Team": [
+        {"rule": "forfeit"},
+        {"rule": "forfeit", "members": 3, "cost": 1.3, "target": 3, "repetitions": 3},
+        {"rule": "tournament"},
+        {"rule": "tournament", "members": 2, "gap": 0.3, "sd": 0.3, "repetitions": 3},
     ],
 }
 """Parameters with which registered games are examined besides the default ones."""

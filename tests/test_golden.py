@@ -78,6 +78,7 @@ CASES = {
     "Procurement": Case(lambda: make("Procurement"), equilibrium),
     "Relational": Case(lambda: make("Relational", delta=0.3, repetitions=10), equilibrium, 2),
     "Screening": Case(lambda: make("Screening", repetitions=2), equilibrium),
+    "Team": Case(lambda: make("Team", rule="tournament"), equilibrium),
 }
 """How a registered game is played; others are played once at random."""
 

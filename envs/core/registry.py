@@ -29,6 +29,7 @@ _entries: dict[str, dict[str, str]] = {
         "Procurement": "societas.envs.contracting.procurement:Procurement",
         "Relational": "societas.envs.contracting.relational:Relational",
         "Screening": "societas.envs.contracting.screening:Screening",
+        "Team": "societas.envs.contracting.team:Team",
     },
     "mechanisms": {
         "Contract": "societas.mechanisms.contract:Contract",

@@ -34,8 +34,8 @@ def _dilemma(R: float, S: float, T: float, P: float) -> Nested:
 class MatrixGame(Game):
     """A game of simultaneous moves given by its payoffs, repeated a known number of times.
 
-    The default is the prisoner's dilemma with (R, S, T, P) = (3, 0, 5, 1) (Axelrod 1984). ``stag_hunt``, ``chicken``
-    and ``matching_pennies`` make the others.
+    The default is the prisoner's dilemma with (R, S, T, P) = (3, 0, 5, 1) (Axelrod 1984). ``stag_hunt``, ``chicken``,
+    ``matching_pennies`` and ``public_goods`` make the others.
 
     Parameters
     ----------
@@ -95,6 +95,20 @@ class MatrixGame(Game):
     def matching_pennies(cls, rounds: int = 1) -> Self:
         """Return matching pennies: player 0 wins if the coins match."""
         return cls((((1, -1), (-1, 1)), ((-1, 1), (1, -1))), ("heads", "tails"), rounds)
+
+    @classmethod
+    def public_goods(cls, players: int = 4, endowment: float = 20, mpcr: float = 0.4, rounds: int = 1) -> Self:
+        """Return the public goods game (Isaac and Walker 1988): all get ``mpcr`` times all that is given, and keep the rest.
+
+        Each gives its whole endowment or keeps it. All had better give and each had better keep: 1/players < mpcr < 1.
+        """
+        validate.whole("players", players, 2, 8)  # the table has 2^players cells
+        validate.real("endowment", endowment, 1e-6, 1e4)
+        if not 1 / players < validate.real("mpcr", mpcr) < 1:
+            raise ValueError(f"mpcr: above 1/players = {1 / players:g} and below 1, or it is no dilemma, got {mpcr!r}")
+        keeps = np.indices((2,) * players)
+        payoffs = endowment * (keeps + mpcr * (players - keeps.sum(axis=0)))
+        return cls(payoffs.tolist(), ("give", "keep"), rounds)
 
     @functools.cached_property
     def table(self) -> np.ndarray[Any, Any]:

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from societas import Game, make, play, policy
+from societas import Game, make, mechanism, play, policy
 from societas.envs.core import solve
 from societas.envs.norms.matrix_game import MatrixGame
+from societas.mechanisms.terms import Compensation
+from societas.testing import check_game, check_mechanism
 
 
 def both(action: int) -> dict[str, Any]:
@@ -86,6 +88,66 @@ def test_three_players() -> None:
     acts = done.moments[0].acts["player"]["action"].astype(int)
     for world in range(200):
         np.testing.assert_allclose(done.returns["player"][world], table[(slice(None), *acts[world])])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 6), st.floats(0.5, 100.0), st.floats(0.01, 0.99))
+def test_public_goods(n: int, endowment: float, part: float) -> None:
+    """All had better give, n n mpcr e; in the only equilibrium all keep, n e. Payoffs are the sums in words."""
+    mpcr = 1 / n + part * (1 - 1 / n)
+    game = MatrixGame.public_goods(n, endowment, mpcr, rounds=3)
+    marks = game.benchmarks()
+    assert solve.pure_nash(game.table) == [(1,) * n]
+    assert marks.first_best.value == pytest.approx(3 * n * n * mpcr * endowment)
+    assert marks.equilibrium.value == pytest.approx(3 * n * endowment)
+    for cell in itertools.product((0, 1), repeat=n):
+        given_ = sum(endowment for action in cell if action == 0)
+        for i in range(n):
+            left = endowment if cell[i] == 1 else 0.0
+            assert game.table[(i, *cell)] == pytest.approx(left + mpcr * given_)
+
+
+def test_public_goods_are_examined() -> None:
+    assert MatrixGame.public_goods().benchmarks().first_best.value == pytest.approx(128)
+    check_game(MatrixGame.public_goods(rounds=2))
+    check_game(MatrixGame.public_goods(players=2, endowment=1, mpcr=0.7))
+
+
+@pytest.mark.parametrize(("theta", "gives"), [(0.0, False), (3.9, False), (4.1, True), (8.0, True)])
+def test_a_contract_makes_giving_dominant_from_a_threshold_on(theta: float, gives: bool) -> None:
+    """Who keeps pays theta to each who gives: (n - 1) theta against the (1 - mpcr) e that keeping brings; 4 is equal."""
+    base = MatrixGame.public_goods()
+    game = base | mechanism("Contract", terms=Compensation(theta, wrong="keep", right="give"))
+    check_mechanism(mechanism("Contract", terms=Compensation(theta, wrong="keep", right="give")), base, worlds=16)
+    table, none = np.zeros(base.table.shape), np.zeros((1, game.draws))
+    for cell in itertools.product((0, 1), repeat=4):
+        acts = {"consent": np.ones((1, 4), int), "action": np.zeros((1, 4), int)}
+        agreed = game.step(game.start(none), {"player": acts}, none).state
+        done = game.step(agreed, {"player": acts | {"action": np.array([cell])}}, none)
+        assert done.done.all()
+        np.testing.assert_allclose(done.welfare, base.table[(slice(None), *cell)].sum())
+        table[(slice(None), *cell)] = done.rewards["player"][0]
+    np.testing.assert_allclose(table.sum(axis=0), base.table.sum(axis=0))
+    assert solve.pure_nash(table) == [(0,) * 4 if gives else (1,) * 4]
+    for others in itertools.product((0, 1), repeat=3):
+        assert (table[(0, 0, *others)] > table[(0, 1, *others)]) == gives
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"mpcr": 0.25}, r"mpcr: above 1/players = 0.25 and below 1, .* got 0.25"),
+        ({"mpcr": 1.0}, "mpcr: above 1/players = 0.25 and below 1, .* got 1.0"),
+        ({"players": 2}, "mpcr: above 1/players = 0.5 and below 1, .* got 0.4"),
+        ({"mpcr": float("nan")}, "mpcr: a number"),
+        ({"players": 9}, "players: a whole number from 2 to 8, got 9"),
+        ({"endowment": 0}, "endowment: a number from 1e-06 to 10000, got 0"),
+        ({"rounds": 0}, "repetitions: .* got 0"),
+    ],
+)
+def test_a_public_good_must_be_a_dilemma(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        MatrixGame.public_goods(**wrong)
 
 
 # ---- solvers ------------------------------------------------------------------------------------------------------
