@@ -39,7 +39,9 @@ def test_an_example_is_short_and_prints_what_its_page_says(name: str, tmp_path: 
     assert len(printed) == 1 and printed[0] in told
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/experiments.md", "docs/faces.md", "docs/your-own-model.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/contracting.md", "docs/experiments.md", "docs/faces.md", "docs/your-own-model.md"]
+)
 def test_a_page_runs_and_prints_what_it_says(page: str, tmp_path: Path) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     code, printed = blocks(text)

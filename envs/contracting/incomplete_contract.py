@@ -112,8 +112,16 @@ class IncompleteContract(RoundGame):
         Measure("surplus", "welfare a round", "a1 - (a1^2 + a2^2)/2 - premium - haggling - litigation", "coins"),
         Measure("profit", "the principal's payoff a round", "a1 - what is paid - haggling - litigation", "coins"),
         Measure("accepted", "share of offers accepted", "#accepted / #rounds"),
-        Measure("care_written", "mean care where the contract says what is paid", "mean a1, accepted and written"),
-        Measure("care_unwritten", "mean care where it says nothing", "mean a1, accepted and unwritten"),
+        Measure(
+            "care_written",
+            "mean care where the contract says what is paid; 0 if it never did",
+            "mean a1, accepted and written",
+        ),
+        Measure(
+            "care_unwritten",
+            "mean care where it says nothing; 0 if it always said something",
+            "mean a1, accepted and unwritten",
+        ),
         Measure(
             "show",
             "mean effort that is only for show where performance is paid",
