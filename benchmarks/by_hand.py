@@ -177,7 +177,7 @@ class PricingLoop:
         total = goods.sum(axis=1) + self.outside
         profit = (prices - game.c) * goods / total[:, None]
         surplus = game.mu * np.log(total)
-        welfare = (profit.sum(axis=1) + surplus) / game.periods
+        welfare = profit.sum(axis=1) + surplus
         self.profit = profit
         self.prices += prices
         self.profits += profit

@@ -41,6 +41,10 @@ class Real:
     def __str__(self) -> str:
         if math.isinf(self.low) and math.isinf(self.high):
             return "a number"
+        if math.isinf(self.high):
+            return f"a number, at least {self.low:g}"
+        if math.isinf(self.low):
+            return f"a number, at most {self.high:g}"
         return f"a number from {self.low:g} to {self.high:g}"
 
 

@@ -202,7 +202,7 @@ class Pricing(Game):
         return {"firm": {"prices": shared(state.last, self.firms), "own": state.last, "profit": state.profit}}
 
     def step(self, state: PricingState, acts: Mapping[str, Acts], u: Array) -> Outcome:
-        """Sell. Welfare is the total surplus divided by the periods: an episode's is the mean surplus a period."""
+        """Sell. Welfare is the total surplus, of firms and consumers."""
         chosen = to_int(acts["firm"]["price"])
         prices = look_up(state.profit, self.grid, chosen)
         profit, surplus = self.market(prices)
@@ -210,7 +210,7 @@ class Pricing(Game):
         after = PricingState(
             period, chosen, profit, state.prices + prices, state.profits + profit, state.surplus + surplus
         )
-        welfare = (total(profit) + surplus) / self.periods
+        welfare = total(profit) + surplus
         return Outcome(after, {"firm": profit}, period >= self.periods, welfare)
 
     def uncertain(self, state: PricingState, acts: Mapping[str, Acts]) -> bool:
@@ -256,15 +256,19 @@ class Pricing(Game):
             return {"firm": lambda seen: {"price": seen["own"] * 0 + cell[0]}}
 
         return Benchmarks(
-            first_best=Level(float(welfare[top]), "highest total surplus on the grid, by enumeration", always(top)),
+            first_best=Level(
+                self.periods * float(welfare[top]), "highest total surplus on the grid, by enumeration", always(top)
+            ),
             equilibrium=Level(
-                float(welfare[nash]),
+                self.periods * float(welfare[nash]),
                 "equilibrium of the one-shot game on the grid, by enumeration (regret 0)",
                 always(nash),
             ),
             # the one-shot equilibrium is all but the best that the grid allows: what is at stake is collusion
             baseline=Level(
-                float(welfare[cartel]), "the cartel: highest joint profit on the grid, by enumeration", always(cartel)
+                self.periods * float(welfare[cartel]),
+                "the cartel: highest joint profit on the grid, by enumeration",
+                always(cartel),
             ),
         )
 

@@ -82,7 +82,7 @@ def test_levels_on_the_grid(game: Pricing) -> None:
     assert welfare <= marks.equilibrium.value <= marks.first_best.value
     low = np.full(game.firms, game.grid[0])
     profits, surplus = game.market(low)
-    assert marks.first_best.value == pytest.approx(float(profits.sum() + surplus))  # the lowest price of all
+    assert marks.first_best.value == pytest.approx(game.periods * float(profits.sum() + surplus))  # the lowest price of all
 
 
 @pytest.mark.parametrize("firms", [2, 3, 4])
@@ -120,7 +120,7 @@ def test_measures_by_hand() -> None:
     gain = (profit - game.nash_profit) / (game.monopoly_profit - game.nash_profit)
     expected = {"price": prices.mean(), "profit": profit, "profit_gain": gain, "consumer_surplus": surplus}
     assert found == pytest.approx(expected)
-    assert total == pytest.approx(surplus + 2 * profit)  # the mean surplus of a period
+    assert total == pytest.approx(2 * (surplus + 2 * profit))  # of two periods
     assert bool(outcome.done[0])
 
 

@@ -42,7 +42,13 @@ SCHULZE = {"ACBED": 5, "ADECB": 5, "BEDAC": 8, "CABED": 3, "CAEBD": 7, "CBADE": 
 def test_schulzes_example_of_45_voters() -> None:
     ranks = ranks_of(SCHULZE)
     assert len(ranks) == 45
-    preferred = [[0, 20, 26, 30, 22], [25, 0, 16, 33, 18], [19, 29, 0, 17, 24], [15, 12, 28, 0, 14], [23, 27, 21, 31, 0]]
+    preferred = [
+        [0, 20, 26, 30, 22],
+        [25, 0, 16, 33, 18],
+        [19, 29, 0, 17, 24],
+        [15, 12, 28, 0, 14],
+        [23, 27, 21, 31, 0],
+    ]
     np.testing.assert_array_equal(tally.duels(ranks), preferred)
     paths = [[0, 28, 28, 30, 24], [25, 0, 28, 33, 24], [25, 29, 0, 29, 24], [25, 28, 28, 0, 24], [25, 28, 28, 31, 0]]
     found = tally.strengths(tally.duels(ranks))
@@ -164,7 +170,7 @@ def test_rules_agree_on_two_options(named: list[int]) -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=7), st.data())
 def test_the_median_rewards_no_false_peak(peaks: list[int], data: st.DataObject) -> None:
-    """Nobody moves the median towards her peak, on either side; nor elects it alone."""
+    """Nobody moves the median towards her peak."""
     truth = int(tally.winner(tally.median(np.array(peaks), 5)))
     assert truth == sorted(peaks)[(len(peaks) - 1) // 2]
     voter = data.draw(st.integers(0, len(peaks) - 1))
