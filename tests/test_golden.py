@@ -14,6 +14,7 @@ import pytest
 
 import societas
 from societas import Game, Policy, Worlds, make, mechanism, play, policy
+from societas.envs.core import registry
 from societas.mechanisms.contract import Court
 from societas.mechanisms.terms import Quota
 
@@ -91,13 +92,19 @@ UNDER = {
     "Misspecify": Case(lambda: make("Fishery") | mechanism("Misspecify", field="total", weight=0.5), villagers, 4),
     "Noise": Case(lambda: make("Fishery") | mechanism("Noise", field="stock", sd=5.0), villagers, 4),
 }
-"""How Fishery is played under a registered mechanism; under others (default parameters) the villagers play."""
+"""How Fishery is played under a registered mechanism; under others (parameters that suit it) the villagers play."""
+
+
+def under(name: str) -> Game:
+    """Fishery under a mechanism, with parameters that suit it."""
+    game = make("Fishery")
+    return game | registry.resolve("mechanisms", name).suited(game)
 
 
 def cases() -> dict[str, Case]:
     found = {name: CASES.get(name, Case(functools.partial(make, name), anything)) for name in societas.list("games")}
     for name in societas.list("mechanisms"):
-        usual = Case(functools.partial(lambda kind: make("Fishery") | mechanism(kind), name), villagers)
+        usual = Case(functools.partial(under, name), villagers)
         found[f"Fishery-{name}"] = UNDER.get(name, usual)
     return found
 

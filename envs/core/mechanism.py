@@ -153,8 +153,12 @@ class Institution(Game):
         return self.own_draws > 0 or self.base.random_start
 
     def uncertain(self, state: Layered, acts: Mapping[str, Acts]) -> bool:
-        """Say whether the base game or the mechanism may read random numbers in the next step."""
-        return self.own_draws > 0 or self.base.uncertain(state.base, acts)
+        """Say whether the base game or the mechanism may read random numbers in the next step.
+
+        A mechanism that bends acts may make uncertain what was not, so that it is not asked.
+        """
+        bends = type(self).bend is not Institution.bend
+        return self.own_draws > 0 or bends or self.base.uncertain(state.base, acts)
 
     @property
     def reports(self) -> tuple[Measure, ...]:  # type: ignore[override]

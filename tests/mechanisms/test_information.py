@@ -13,11 +13,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from societas import Episodes, Field, Game, Mechanism, Policy, Real, Unfit, Worlds, make, play, policy
+from societas import (
+    Benchmarks,
+    Episodes,
+    Field,
+    Game,
+    Integer,
+    Level,
+    Mechanism,
+    Policy,
+    Real,
+    Role,
+    Stage,
+    Unfit,
+    Worlds,
+    make,
+    play,
+    policy,
+)
 from societas.envs.contracting.cheap_talk import CheapTalk
 from societas.envs.contracting.screening import Screening
 from societas.envs.core import solve
 from societas.envs.core.arrays import Array, device_of, namespace, to_float
+from societas.envs.core.rounds import RoundGame, Settled
 from societas.envs.norms.matrix_game import MatrixGame
 from societas.mechanisms.certify import Certify
 from societas.mechanisms.commit import Commit
@@ -32,6 +50,16 @@ from societas.testing import check_mechanism
 
 def does(**fixed: Any) -> Policy:
     return policy("callable", function=lambda seen: fixed)
+
+
+def many(**fixed: Any) -> Policy:
+    """The same in many worlds at once: numbers, and choices as their indices."""
+
+    def function(seen: Any) -> Any:
+        shape = next(iter(seen.values())).shape[:2]
+        return {k: np.broadcast_to(v, (*shape, *np.shape(v))).copy() for k, v in fixed.items()}
+
+    return policy("callable", function=function, batched=True)
 
 
 def arrays(function: Callable[[Any], Any]) -> Policy:
@@ -90,7 +118,7 @@ def test_a_hidden_act_becomes_a_fact_on_which_a_contract_can_condition() -> None
 
 @pytest.mark.parametrize(("probability", "penalty"), [(0.25, 2.0), (0.25, 6.0), (0.5, 1.5), (0.5, 3.0)])
 def test_effort_pays_where_probability_times_penalty_exceeds_its_cost(probability: float, penalty: float) -> None:
-    worlds = 4000
+    worlds = 1500
     idle, busy = (wage(probability, penalty, e, worlds=worlds, seed=3).returns["agent"] for e in ("low", "high"))
     assert (busy == 1.0).all() and set(np.unique(idle)) == {2.0 - penalty, 2.0}
     error = 4 * penalty * math.sqrt(probability * (1 - probability) / worlds)
@@ -131,17 +159,19 @@ def test_what_is_found_is_what_was_done_last_round() -> None:
 
 
 def test_it_finds_the_act_of_its_own_stage_in_a_round_of_several() -> None:
-    """Effort is decided with the answer; what is said of it at the offer counts for nothing."""
-    game = make("HiddenAction", repetitions=2) | Monitor("effort", to=("principal",))
-    assert not any("effort" in field.name for field in game.role("agent").sees)
-    worlds = Worlds(game, 1)
-    for step, effort in enumerate((1, 0, 0, 1)):
-        acts = {"principal": {"pay": np.ones((1, 1, 2))}, "agent": {"accept": np.ones((1, 1), int)}}
+    """Effort is decided in the second of three stages; what is said of it at the others counts for nothing."""
+    game = make("Relational", delta=0.9, repetitions=110) | Monitor("effort", to=("principal",))
+    assert not any("effort" in field.name for field in game.role("agent").sees if field.name != "effort")
+    worlds, found = Worlds(game, 1), []
+    for effort in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
+        acts: Any = {role.name: {f.name: np.zeros((1, 1)) for f in role.acts} for role in game.roles}
         acts["agent"]["effort"] = np.full((1, 1), effort)
         worlds.step(acts)
-        found = worlds.view()["principal"]["found_effort_of"][0, 0]
-        assert found == (2, 0, 0, 1)[step]  # 2 is unseen
-        assert worlds.view()["principal"]["found_effort"][0, 0] == 2  # nobody looks at the principal
+        seen = worlds.view()["principal"]
+        found.append(float(seen["found_effort_of"][0, 0]))
+        assert seen["looked_effort"][0, 0] == 0  # nobody looks at the principal
+        assert seen["looked_effort_of"][0, 0] == (len(found) >= 3)
+    assert found == [0.0, 0.0, 0.2, 0.2, 0.2, 0.5]
 
 
 def test_components_are_found_together() -> None:
@@ -188,7 +218,7 @@ def test_limited_looks_fall_on_all_alike() -> None:
     """Of 5 wanted with probability 1/2 at most one is looked at: each with probability (1 - 1/32)/5."""
     worlds = 20_000
     game = make("Fishery", months=2) | Monitor("harvest", 0.5, most=1)
-    done = play(game, {"fisher": does(harvest=1)}, worlds=worlds, keep=True)
+    done = play(game, {"fisher": many(harvest=1)}, worlds=worlds, keep=True)
     share = last(done, "fisher", "looked_harvest").mean(axis=0)
     expected = (1 - 1 / 32) / 5
     np.testing.assert_allclose(share, expected, atol=4 * math.sqrt(expected * (1 - expected) / worlds))
@@ -198,12 +228,12 @@ def test_looks_can_err() -> None:
     worlds = 20_000
     table = np.zeros((2, 3, 3)).tolist()
     choice = MatrixGame(table, ("a", "b", "c"), 2) | Monitor("action", noise=0.3)
-    done = play(choice, {"player": does(action="b")}, worlds=worlds, keep=True)
+    done = play(choice, {"player": many(action=1)}, worlds=worlds, keep=True)
     found = last(done, "player", "found_action")
     share = [(found == k).mean() for k in range(4)]
     np.testing.assert_allclose(share, [0.15, 0.7, 0.15, 0.0], atol=4 * math.sqrt(0.25 / 2 / worlds))
     number = make("HoldUp", repetitions=2) | Monitor("investment", noise=0.01)
-    done = play(number, {"investor": does(investment=0.3)}, worlds=worlds, keep=True)
+    done = play(number, {"investor": many(investment=0.3)}, worlds=worlds, keep=True)
     found = last(done, "partner", "found_investment_of", step=len(done.moments) // 2)
     assert found.mean() == pytest.approx(0.3, abs=4 * 0.01 / math.sqrt(worlds))
     assert found.std() == pytest.approx(0.01, rel=4 / math.sqrt(2 * worlds))
@@ -341,7 +371,7 @@ def test_costly_certificates_leave_the_lowest_unproved(cost: float) -> None:
 def test_certificates_are_right_with_their_accuracy() -> None:
     worlds, accuracy = 20_000, 0.6
     game = make("CheapTalk") | Certify("state", 0.2, accuracy)
-    done = play(game, {"agent": does(certify_state="buy")}, worlds=worlds, keep=True)
+    done = play(game, {"agent": many(certify_state=1)}, worlds=worlds, keep=True)
     state, stated = (last(done, role, f)[:, 0] for role, f in (("agent", "state"), ("principal", "certified_state")))
     right = stated == state
     assert right.mean() == pytest.approx(accuracy, abs=4 * math.sqrt(0.24 / worlds))
@@ -430,10 +460,36 @@ def test_small_numbers_are_committed_to_as_values_and_pays_component_by_componen
     np.testing.assert_array_equal(last(done, "agent", "pay"), [[[3.0, 5.0]]])
 
 
+@dataclass(frozen=True)
+class Stakes(RoundGame):
+    """A player names a stake from 2 to 5, and gets it."""
+
+    repetitions: int = 1
+    about = "Name a stake from 2 to 5; you get it."
+    stages = (Stage("name", "name a stake"),)
+
+    def cast(self) -> tuple[Role, ...]:
+        stake = Field("stake", Integer(2, 5), "your stake", stage="name")
+        return (Role("player", 1, (), (stake,), "you want much"),)
+
+    def settle(self, nature: Any, acts: Any, memory: Any, u: Array) -> Settled:
+        stake = to_float(acts["player"]["stake"])
+        return Settled({"player": stake}, welfare=stake, sums={})
+
+    def benchmarks(self) -> Benchmarks:
+        return Benchmarks(Level(5.0, "the highest"), Level(5.0, "the highest"))
+
+
+@pytest.mark.parametrize(("word", "paid"), [("free", 3.0), ("2", 2.0), ("5", 5.0)])
+def test_values_are_counted_from_the_lowest(word: str, paid: float) -> None:
+    done = play(Stakes() | Commit("stake"), {"player": does(commit_stake=word, stake=3)})
+    assert done.returns["player"] == paid
+
+
 def test_a_word_binds_with_its_probability() -> None:
     worlds = 10_000
     game = MatrixGame() | Commit("action", binding=0.7)
-    done = play(game, {"player": does(commit_action="cooperate", action="defect")}, worlds=worlds)
+    done = play(game, {"player": many(commit_action=1, action=1)}, worlds=worlds)
     kept = done.measures["first_action"]
     assert set(np.unique(kept)) == {0.0, 0.5, 1.0}
     assert kept.mean() == pytest.approx(0.7, abs=4 * math.sqrt(0.21 / (2 * worlds)))
@@ -497,7 +553,7 @@ def test_on_top_of_each_other() -> None:
 def test_a_choice_that_is_found_can_be_compensated_for() -> None:
     """A repeated dilemma under the contract of Christoffersen et al. on what the monitor finds, not on the act."""
     game = MatrixGame() | Monitor("action", 0.5) | Contract(Compensation(4.0, field="found_action"))
-    cast = {"player_0": does(action="defect", consent="accept"), "player_1": does(action="cooperate", consent="accept")}
+    cast = {"player_0": many(action=1, consent=1), "player_1": many(action=0, consent=1)}
     done = play(game, cast, worlds=4000)
     paid = done.measures["transfers"]  # where both are seen
     assert set(np.unique(paid)) == {0.0, 4.0}

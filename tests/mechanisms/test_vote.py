@@ -304,6 +304,17 @@ def test_examined_under_other_mechanisms() -> None:
     check_mechanism(Sanction(), game, worlds=8)
 
 
+def test_chance_is_drawn_where_the_mechanism_in_force_asks_for_it() -> None:
+    """All act alone in vain: the mediator that was voted for takes 60 tonnes for each of four, more than there is."""
+    options = ((("harvest", 0),), (("harvest", 60),))
+    game = Fishery(months=1) | Vote(Mediator({"harvest": 0}), "apart", options)
+    for option in (0, 1):
+        u = np.zeros((1, game.draws))
+        acts = acts_of(game, 1, ballot=option, entrust=np.array([[0, 1, 1, 1, 1]]))
+        state = game.step(game.step(game.start(u), acts, u).state, acts, u).state
+        assert game.uncertain(state, acts) == (option == 1)
+
+
 # ---- what is refused ----------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,101 @@
+"""Prosocial: players care about what the others get."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ..envs.core import validate
+from ..envs.core.arrays import Array, total
+from ..envs.core.game import Game, Outcome
+from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined
+
+
+@dataclass(frozen=True)
+class Prosocial(Mechanism):
+    """Altruism or, below zero, spite (Levine 1998, "Modeling Altruism and Spitefulness", doi:10.1006/redy.1998.0023).
+
+    Every reward becomes one's own plus ``weight`` times the sum of all others'. It is a taste and no money:
+    ``Outcome.welfare`` and the base game's measures stay material. In a prisoner's dilemma with payoffs (R, S, T, P) to
+    cooperate is best against who cooperates from a weight of (T - R) / (R - S) on, and against who defects from
+    (P - S) / (T - P) on. What mechanisms around this one pay is not weighed; put it outermost to weigh all.
+
+    Parameters
+    ----------
+    weight
+        From -1 (pure rivalry between two) over 0 (the game itself) to 1 (all want the highest total reward).
+    roles
+        Roles that care, about all others in the game; empty for all.
+    """
+
+    weight: float = 0.5
+    roles: tuple[str, ...] = ()
+
+    budget = None
+
+    def __post_init__(self) -> None:
+        """Refuse parameters out of range."""
+        validate.real("weight", self.weight, -1.0, 1.0)
+        object.__setattr__(self, "roles", names("roles", self.roles))
+
+    @classmethod
+    def suited(cls, game: Game) -> Self:
+        """Return care at half weight, where there is somebody to care about."""
+        several(game)
+        return cls()
+
+    def apply(self, game: Game) -> Game:
+        """Return the game with the rewards of others in everyone's own."""
+        return game if self.weight == 0 else Caring(game, self)
+
+
+class Caring(Institution):
+    """A game among players who care about each other."""
+
+    mechanism: Prosocial
+
+    def __init__(self, base: Game, mechanism: Prosocial) -> None:
+        super().__init__(base, mechanism)
+        several(base)
+        self.caring = chosen(base, mechanism.roles)
+
+    @property
+    def terms(self) -> str:
+        """The preference in words."""
+        weight = self.mechanism.weight
+        who = "Everyone" if self.caring == every(self.base) else f"Each {' and each '.join(self.caring)}"
+        what = f"plus {weight:g}" if weight > 0 else f"less {-weight:g}"
+        return f"{who} minds what the others get: its reward is what it is paid, {what} times the sum of what all others are paid."
+
+    def settle(self, own: Any, outcome: Outcome, ended: Array, u: Array) -> tuple[Any, Outcome]:
+        """Add the others' rewards; welfare stays."""
+        weight, together = self.mechanism.weight, total(joined(outcome.rewards, every(self.base)))[..., None]
+        cares = {name: (1.0 - weight) * outcome.rewards[name] + weight * together for name in self.caring}
+        return own, outcome._replace(rewards={**outcome.rewards, **cares})
+
+
+def names(parameter: str, value: Any) -> tuple[str, ...]:
+    """Return distinct names as a tuple, or raise ValueError."""
+    fine = isinstance(value, list | tuple) and all(isinstance(one, str) and one for one in value)
+    if not fine or len(set(value)) < len(value):
+        raise ValueError(f"{parameter}: a list of distinct names, got {value!r}; for one name write [name]")
+    return tuple(value)
+
+
+def every(game: Game) -> tuple[str, ...]:
+    """Return the names of all roles."""
+    return tuple(role.name for role in game.roles)
+
+
+def chosen(game: Game, roles: tuple[str, ...], parameter: str = "roles") -> tuple[str, ...]:
+    """Return the named roles in the game's order, all where none is named; Unfit if the game lacks one."""
+    known = every(game)
+    if lacking := [name for name in roles if name not in known]:
+        raise Unfit(f"{parameter}: {game.name} has no role {', '.join(lacking)}; it has: {', '.join(known)}")
+    return tuple(name for name in known if name in roles) or known
+
+
+def several(game: Game) -> None:
+    """Raise Unfit where a player has no other to compare with."""
+    if len(game.players) < 2:
+        raise Unfit(f"players: at least 2, {game.name} has only {', '.join(game.players)}")
