@@ -68,7 +68,9 @@ def play_cell(spec: Spec, cell: tuple[str, str, str], watch: Callable[[float], N
         )
         found = {"alignment": episodes.alignment, "welfare": episodes.welfare, **episodes.measures}
         for name, values in found.items():
-            measures.setdefault(name, []).extend(float(v) for v in values)
+            # what learned together is one observation, however many worlds it is measured in
+            own = values if arm.replicas == 1 else [values.mean()]
+            measures.setdefault(name, []).extend(float(v) for v in own)
         told = told or episodes.tell(steps=LONGEST)
     return {"measures": measures, "curve": curve, "episode": told}
 

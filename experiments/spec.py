@@ -53,7 +53,8 @@ class Arm(Strict):
     """Who plays: policies by role or player, and how many worlds are measured.
 
     Those who learn do so in the order in which they are named. ``replicas`` repeats the learning that often with other
-    seeds, each measured in an equal part of the worlds, so that intervals cover its variation.
+    seeds, each measured in an equal part of the worlds; the mean of each is then one observation, so that intervals
+    cover the variation of learning.
     """
 
     worlds: int = Field(gt=0)

@@ -11,11 +11,15 @@ from ..envs.core.arrays import Array, device_of, full, namespace, to_float, to_i
 from ..envs.core.fields import Choice, Field, Integer, Role
 from ..envs.core.game import Acts, Game, Measure, Seen, Stage, shared
 from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted, players_of
+from .classifier import texts
 
 
 @dataclass(frozen=True)
 class Sanction(Mechanism):
     """Costly peer punishment (Fehr and Gächter 2002, doi:10.1038/415137a; Ostrom, Walker and Gardner 1992).
+
+    With ``second_order`` there is a metanorm (Axelrod 1986, doi:10.2307/1960858): who sanctioned nobody, though another
+    player was sanctioned, is idle, and after the sanctions each may sanction one who is idle, at the same cost and fine.
 
     Parameters
     ----------
@@ -25,20 +29,29 @@ class Sanction(Mechanism):
         What it takes from the one who is sanctioned. Both are lost to all: welfare falls by cost + fine.
     roles
         Roles that sanction and are sanctioned; empty for all.
+    second_order
+        Whether those who are idle can be sanctioned for it, in a second stage. It takes 3 players.
+    error
+        Probability, for each sanction of either stage, that it falls on a player who was not meant instead: any but the
+        one who imposes it, all equally likely. It takes 3 players.
     """
 
     cost: float = 1.0
     fine: float = 3.0
     roles: tuple[str, ...] = ()
+    second_order: bool = False
+    error: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse parameters out of range."""
+        object.__setattr__(self, "roles", texts("roles", self.roles))
         validate.real("cost", self.cost, 0.0)
         validate.real("fine", self.fine, 0.0)
+        validate.probability("error", self.error)
 
     def apply(self, game: Game) -> Game:
         """Return the game with a sanctioning stage after each round."""
-        return Sanctioned(game, self)
+        return MetaSanctioned(game, self) if self.second_order else Sanctioned(game, self)
 
 
 class SanctionState(NamedTuple):
@@ -52,8 +65,10 @@ class Sanctioned(Institution):
     """A game with a sanctioning stage after each round."""
 
     mechanism: Sanction
-    closing = (Stage("sanction", "each may punish one other player for the round that has just been played"),)
-    own_reports = (
+    closing: tuple[Stage, ...] = (
+        Stage("sanction", "each may punish one other player for the round that has just been played"),
+    )
+    own_reports: tuple[Measure, ...] = (
         Measure("sanctions", "sanctions imposed in an episode", "number of sanctions", "sanctions", better="lower"),
     )
 
@@ -63,18 +78,37 @@ class Sanctioned(Institution):
         self.people = players_of(base, self.involved)
         if len(self.people) < 2:
             raise Unfit(f"roles: at least 2 players must be able to sanction, got {', '.join(self.people)}")
+        if len(self.people) < 3 and (mechanism.error or mechanism.second_order):
+            which = (
+                "error: a sanction can hit another than was meant"
+                if mechanism.error
+                else "second_order: one can be idle"
+            )
+            raise Unfit(f"{which} only among 3 players or more, got {', '.join(self.people)}")
+        self.own_draws = len(self.people) if mechanism.error else 0
 
     @property
     def terms(self) -> str:
         """The institution in words."""
-        return (
+        said = (
             f"After each round each of {', '.join(self.people)} may sanction one other: that costs her "
             f"{self.mechanism.cost:g} and takes {self.mechanism.fine:g} from the one sanctioned."
         )
+        if not self.mechanism.error:
+            return said
+        return (
+            f"{said} With probability {self.mechanism.error:g} a sanction falls instead on one who was not meant, any but the "
+            "one who imposes it."
+        )
+
+    @property
+    def _most(self) -> int:
+        """Most sanctions that one can receive for a round."""
+        return len(self.people)
 
     def sees(self, role: Role) -> tuple[Field, ...]:
         """Show how often each was sanctioned in the last round."""
-        count = Integer(0, len(self.people))
+        count = Integer(0, self._most)
         fined = Field("fined", count, "sanctions you received for the last round", verifiable=True)
         fines = Field("fines", count, "sanctions each received for the last round", each=self.people, verifiable=True)
         return (fined, fines) if role.name in self.involved else (fines,)
@@ -86,25 +120,50 @@ class Sanctioned(Institution):
         whom = Choice(("nobody", *self.people))
         return (Field("punish", whom, "whom you sanction (naming yourself sanctions nobody)", stage="sanction"),)
 
-    def begin(self, base: Any, u: Array) -> SanctionState:
+    def begin(self, base: Any, u: Array) -> Any:
         """Start with a clean record."""
         batch = tuple(u.shape[:-1])
         return SanctionState(full(u, (*batch, len(self.people)), 0, integer=True), full(u, batch, 0.0))
 
     def meet(
-        self, stage: Array, own: SanctionState, base: Any, acts: Mapping[str, Acts], u: Array
-    ) -> tuple[SanctionState, dict[str, Array], Array | None]:
+        self, stage: Array, own: Any, base: Any, acts: Mapping[str, Acts], u: Array
+    ) -> tuple[Any, dict[str, Array], Array | None]:
         """Impose the sanctions."""
-        target = to_int(joined({name: acts[name]["punish"] for name in self.involved}, self.involved)) - 1
-        xp, n = namespace(target), len(self.people)
-        people = xp.arange(n, device=device_of(target))
-        hits = (target[..., :, None] == people) & (people[:, None] != people)
+        hits = self._astray(self._aimed(acts, "punish"), u)
+        xp = namespace(hits)
         imposed, received = xp.sum(to_int(hits), axis=-1), xp.sum(to_int(hits), axis=-2)
-        pay = -self.mechanism.cost * to_float(imposed) - self.mechanism.fine * to_float(received)
+        pay = self._pay(imposed, received)
         own = SanctionState(received, own.imposed + to_float(xp.sum(imposed, axis=-1)))
         return own, parted(pay, self.base, self.involved), xp.sum(pay, axis=-1)
 
-    def show(self, own: SanctionState, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
+    def _pay(self, imposed: Array, received: Array) -> Array:
+        return -self.mechanism.cost * to_float(imposed) - self.mechanism.fine * to_float(received)
+
+    def _aimed(self, acts: Mapping[str, Acts], field: str) -> Array:
+        """Say who names whom in a field, herself excepted, (*batch, players, players)."""
+        target = to_int(joined({name: acts[name][field] for name in self.involved}, self.involved)) - 1
+        people = self._people(target)
+        return (target[..., :, None] == people) & (people[:, None] != people)
+
+    def _people(self, like: Array) -> Array:
+        return namespace(like).arange(len(self.people), device=device_of(like))
+
+    def _astray(self, hits: Array, u: Array) -> Array:
+        """Say who is hit, given who is meant: one uniform number each says whether a sanction errs, and on whom."""
+        error = self.mechanism.error
+        if not error:
+            return hits
+        xp, people = namespace(hits), self._people(hits)
+        meant = xp.argmax(to_int(hits), axis=-1)
+        first, second = xp.minimum(meant, people), xp.maximum(meant, people)
+        draw = xp.clip(u, None, error) / error
+        k = to_int(xp.floor(draw * (len(self.people) - 2)))  # of those who are neither meant nor the imposer
+        k = k + to_int(k >= first)
+        k = k + to_int(k >= second)
+        errs = (u < error) & xp.any(hits, axis=-1)
+        return xp.where(errs[..., None], k[..., None] == people, hits)
+
+    def show(self, own: Any, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
         """Show everyone the last round's sanctions."""
         fined = parted(own.received, self.base, self.involved)
         shown = {}
@@ -115,6 +174,97 @@ class Sanctioned(Institution):
             shown[role.name] = {**seen[role.name], **extra}
         return shown
 
-    def account(self, own: SanctionState) -> dict[str, Array]:
+    def account(self, own: Any) -> dict[str, Array]:
         """Return the number of sanctions."""
         return {"sanctions": own.imposed}
+
+
+class MetaState(NamedTuple):
+    """As in SanctionState; who was idle last, 0 or 1 (*batch, players), and sanctions imposed on the idle (*batch)."""
+
+    received: Array
+    imposed: Array
+    idle: Array
+    second: Array
+
+
+class MetaSanctioned(Sanctioned):
+    """A game with a sanctioning stage after each round, and another in which those who sanctioned nobody are sanctioned."""
+
+    closing = (
+        *Sanctioned.closing,
+        Stage("metasanction", "each may punish one who sanctioned nobody although another player was sanctioned"),
+    )
+    own_reports = (
+        *Sanctioned.own_reports,
+        Measure(
+            "metasanctions",
+            "sanctions imposed in an episode on those who sanctioned nobody",
+            "number of sanctions of the second stage",
+            "sanctions",
+            source="Axelrod 1986",
+            better="lower",
+        ),
+    )
+
+    @property
+    def terms(self) -> str:
+        """The institution in words."""
+        return (
+            f"{super().terms} Who sanctioned nobody, though another player was sanctioned, is idle. Then each may sanction one "
+            "who is idle, at the same cost and to the same effect."
+        )
+
+    @property
+    def _most(self) -> int:
+        return 2 * len(self.people)
+
+    def sees(self, role: Role) -> tuple[Field, ...]:
+        """Show the sanctions, and who was idle."""
+        means = "whether each sanctioned nobody for the last round although another player was sanctioned"
+        return (*super().sees(role), Field("idle", Choice(("no", "yes")), means, each=self.people, verifiable=True))
+
+    def acts(self, role: Role) -> tuple[Field, ...]:
+        """Ask whom to punish, first for the round and then for being idle."""
+        if role.name not in self.involved:
+            return ()
+        means = "whom you sanction for being idle (naming yourself, or one who is not idle, sanctions nobody)"
+        again = Field("punish_idle", Choice(("nobody", *self.people)), means, stage="metasanction")
+        return (*super().acts(role), again)
+
+    def begin(self, base: Any, u: Array) -> MetaState:
+        """Start with a clean record."""
+        first = super().begin(base, u)
+        return MetaState(first.received, first.imposed, first.received, first.imposed)
+
+    def meet(
+        self, stage: Array, own: MetaState, base: Any, acts: Mapping[str, Acts], u: Array
+    ) -> tuple[MetaState, dict[str, Array], Array | None]:
+        """Impose the sanctions of the first or of the second stage."""
+        xp = namespace(own.received)
+        again = stage == len(self.stages) - 1
+        lazy = self._aimed(acts, "punish_idle") & (own.idle[..., None, :] == 1)
+        hits = xp.where(again[..., None, None], lazy, self._aimed(acts, "punish"))
+        hits = to_int(self._astray(hits, u))
+        imposed, received = xp.sum(hits, axis=-1), xp.sum(hits, axis=-2)
+        others = xp.sum(received, axis=-1)[..., None] - received
+        count = to_float(xp.sum(imposed, axis=-1))
+        own = MetaState(
+            received=xp.where(again[..., None], own.received + received, received),
+            imposed=xp.where(again, own.imposed, own.imposed + count),
+            idle=xp.where(again[..., None], own.idle, to_int((imposed == 0) & (others > 0))),
+            second=xp.where(again, own.second + count, own.second),
+        )
+        pay = self._pay(imposed, received)
+        return own, parted(pay, self.base, self.involved), xp.sum(pay, axis=-1)
+
+    def show(self, own: MetaState, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
+        """Show everyone the sanctions, and who was idle."""
+        shown = super().show(own, base, seen)
+        for role in self.base.roles:
+            shown[role.name]["idle"] = shared(own.idle, role.count)
+        return shown
+
+    def account(self, own: MetaState) -> dict[str, Array]:
+        """Return the number of sanctions of either stage."""
+        return {"sanctions": own.imposed, "metasanctions": own.second}

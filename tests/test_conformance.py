@@ -193,6 +193,8 @@ OFF: dict[str, dict[str, Any]] = {
     "Certify": {"accuracy": 0.0},
     "Commit": {"binding": 0.0},
     "Contract": {"regime": "none"},
+    "Exclude": {"rounds": 0},
+    "GraduatedSanction": {"detection": 0.0},
     "HiddenType": {"spread": 0.0},
     "Identity": {"weight": 0.0, "rivalry": 0.0},
     "InequityAversion": {"alpha": 0.0, "beta": 0.0},
@@ -202,9 +204,11 @@ OFF: dict[str, dict[str, Any]] = {
     "Noise": {"sd": 0.0},
     "NormUncertainty": {"fine": 0.0},
     "Pigou": {"rate": 0.0},
+    "PoolSanction": {"fine": 0.0},
     "PreferenceUncertainty": {"spread": 0.0},
     "Prosocial": {"weight": 0.0},
     "Redistribute": {"share": 0.0},
+    "Reputation": {"norm": "none"},
     "RightsAuction": {"rights": 64},
     "Shock": {"probability": 0.0},
     "Subsidy": {"rate": 0.0},
@@ -296,6 +300,14 @@ def _trained(game: Game, role: str) -> Policy:
     return StableBaselines.train(game, role, steps=16, worlds=2, n_steps=8, batch_size=8, n_epochs=1)
 
 
+def _climbed(game: Game, role: str) -> Policy:
+    return policy("gradient", hidden=(8,)).learn(game, role, episodes=3, sessions=16)
+
+
+def _searched(game: Game, role: str) -> Policy:
+    return policy("cross_entropy", candidates=8).learn(game, role, episodes=2, sessions=16)
+
+
 Maker = Callable[[Game, str], Policy]
 
 POLICIES: dict[str, dict[str, Maker]] = {
@@ -303,10 +315,12 @@ POLICIES: dict[str, dict[str, Maker]] = {
         "single": lambda game, role: policy("callable", function=lambda seen: {}),
         "batched": lambda game, role: policy("callable", function=lambda seen: {}, batched=True),
     },
+    "cross_entropy": {"searched": _searched},
     "equilibrium": {
         level: lambda game, role, level=level: policy("equilibrium", level=level)
         for level in ("equilibrium", "first_best", "second_best", "baseline")
     },
+    "gradient": {"learned": _climbed},
     "llm": {
         temperature: lambda game, role, t=temperature: policy("llm", model=_Bigrams(), temperature=float(t), levels=5)
         for temperature in ("0", "1")

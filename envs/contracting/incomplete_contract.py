@@ -407,8 +407,13 @@ class IncompleteContract(RoundGame):
         """Return equilibrium welfare a round, in coins, of this or another number of written contingencies and remedy."""
         changes = {"written": self.written if written is None else written, "remedy": remedy or self.remedy}
         game = replace(self, **changes)  # type: ignore[arg-type]
-        covered = float(game._written(np.asarray(game.optimal_slope))[0])
-        return game.share * covered + (1.0 - game.share) * game.unwritten()[1]
+        return max(0.0, game._hiring)
+
+    @functools.cached_property
+    def _hiring(self) -> float:
+        """Welfare a round if the agent is hired at the optimal slope; below 0 (litigation) it is best not to hire."""
+        covered = float(self._written(np.asarray(self.optimal_slope))[0])
+        return self.share * covered + (1.0 - self.share) * self.unwritten()[1]
 
     @property
     def expected_rounds(self) -> float:
@@ -417,7 +422,9 @@ class IncompleteContract(RoundGame):
 
     @functools.cached_property
     def optimal_salary(self) -> float:
-        """The salary at which the agent just accepts the optimal slope."""
+        """The salary at which the agent just accepts the optimal slope; one that it refuses where hiring does not pay."""
+        if self._hiring < 0.0:
+            return -2.0
         covered = float(self._written(np.asarray(self.optimal_slope))[1])
         expected = self.share * covered + (1.0 - self.share) * self.unwritten()[2]
         return -expected / (1.0 - self._weight)

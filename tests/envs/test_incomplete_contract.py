@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -223,6 +223,7 @@ def test_arrays(examine_arrays: Callable[[Game], None]) -> None:
 
 @settings(max_examples=8, deadline=None)
 @given(instances())
+@example(IncompleteContract(1, 0, "court", enforcement=0.0, discount=0.0, litigation=0.025))  # not worth hiring
 def test_examined(game: IncompleteContract) -> None:
     check_game(replace(game, discount=min(game.discount, 0.5), repetitions=12), worlds=16)
 

@@ -82,7 +82,9 @@ def test_levels_on_the_grid(game: Pricing) -> None:
     assert welfare <= marks.equilibrium.value <= marks.first_best.value
     low = np.full(game.firms, game.grid[0])
     profits, surplus = game.market(low)
-    assert marks.first_best.value == pytest.approx(game.periods * float(profits.sum() + surplus))  # the lowest price of all
+    assert marks.first_best.value == pytest.approx(
+        game.periods * float(profits.sum() + surplus)
+    )  # the lowest price of all
 
 
 @pytest.mark.parametrize("firms", [2, 3, 4])

@@ -1,0 +1,690 @@
+"""Deviations: plans of own acts played as worlds, and best responses that are found or learned; the audit is made of
+them.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from ..envs.core import words
+from ..envs.core.arrays import align, select, to_numpy, tree_map
+from ..envs.core.fields import Choice, Field, Integer, Role
+from ..envs.core.game import Acts, Game, Seen
+from ..envs.core.mechanism import Institution
+from ..envs.core.policy import Policy
+from ..envs.core.worlds import Cast, Worlds
+from ..policies.tabular import TabularQ
+
+Host = np.ndarray[Any, Any]
+
+ROWS = 1 << 15
+"""Worlds played at once."""
+
+_PRIME = 1_000_003
+
+
+class Copies(Worlds):
+    """Worlds in which chance repeats: several copies of the same worlds, one after the other."""
+
+    def __init__(self, game: Game, copies: int, each: int, seed: int) -> None:
+        self.each = each
+        super().__init__(game, copies * each, seed=seed, check=False)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Start with the same chance in every copy."""
+        super().reset(seed)
+        self.world = self.world % self.each
+        self._keys = None
+        self.state = self._first()
+
+
+class Look(NamedTuple):
+    """A step before it is made, rows copy by copy: whoever deviates changes ``acts`` in place. ``earned`` is {role: (rows,
+    count)}.
+    """
+
+    copy: Host
+    seen: dict[str, Seen]
+    stage: Host
+    round: Host
+    live: Host
+    acts: dict[str, Acts]
+    earned: dict[str, Host]
+
+
+Deviate = Callable[[Look], None]
+
+
+class Played(NamedTuple):
+    """Returns of players and measures, {name: (copies, worlds)}; ``certain`` where the game read no random number."""
+
+    returns: dict[str, Host]
+    measures: dict[str, Host]
+    certain: bool
+
+    @property
+    def alike(self) -> bool:
+        """Whether nothing was seen to differ between the worlds of a copy."""
+        return self.certain and all(
+            float(np.ptp(pay, axis=1).max()) <= 1e-12 * max(1.0, float(np.abs(pay).max()))
+            for pay in self.returns.values()
+        )
+
+
+def run(
+    game: Game,
+    policies: Mapping[str, Policy],
+    *,
+    worlds: int,
+    seed: int,
+    copies: int = 1,
+    deviate: tuple[Deviate, ...] = (),
+) -> Played:
+    """Play ``copies`` copies of the same worlds with policies and deviations from them."""
+    step = max(1, ROWS // worlds)
+    parts = [
+        _run(game, policies, range(begin, min(begin + step, copies)), worlds, seed, deviate)
+        for begin in range(0, copies, step)
+    ]
+    return Played(
+        {name: np.concatenate([part.returns[name] for part in parts]) for name in parts[0].returns},
+        {name: np.concatenate([part.measures[name] for part in parts]) for name in parts[0].measures},
+        all(part.certain for part in parts),
+    )
+
+
+def _run(
+    game: Game, policies: Mapping[str, Policy], copies: range, worlds: int, seed: int, deviate: tuple[Deviate, ...]
+) -> Played:
+    batch = Copies(game, len(copies), worlds, seed)
+    cast = Cast(game, policies)
+    cast.begin(batch)
+    number = np.repeat(np.asarray(copies), worlds)
+    live = np.ones(batch.count, dtype=bool)
+    earned = {role.name: np.zeros((batch.count, role.count)) for role in game.roles}
+    certain = not batch.random_start
+    for _ in range(game.horizon):
+        seen, before = batch.view(), batch.state
+        acts = cast.act(batch, seen, live=None if live.all() else live)
+        if deviate:
+            acts = {role: {name: np.array(v) for name, v in part.items()} for role, part in acts.items()}
+            look = Look(number, seen, to_numpy(batch.stage), to_numpy(game.round(before)), live, acts, earned)
+            for change in deviate:
+                change(look)
+        if certain and game.draws:
+            here = (before, acts) if live.all() else tree_map(lambda a: a[live], (before, acts))  # noqa: B023
+            certain = not game.uncertain(*here)
+        outcome = batch.step(acts)
+        earned = {name: total + outcome.rewards[name] * align(live, total) for name, total in earned.items()}
+        if not live.all():
+            batch.state = select(live, batch.state, before)
+        live = live & ~outcome.done
+        if not live.any():
+            break
+    else:
+        raise RuntimeError(f"{game.name}: an episode outlasted its horizon of {game.horizon} steps")
+    shape = (len(copies), worlds)
+    returns = {
+        player: earned[role.name][:, i].reshape(shape) for role in game.roles for i, player in enumerate(role.players)
+    }
+    measures = {name: to_numpy(values).reshape(shape) for name, values in game.measures(batch.state).items()}
+    return Played(returns, measures, certain)
+
+
+# ---- what a player can do -------------------------------------------------------------------------------------------
+
+
+class Seat(NamedTuple):
+    """A player by role and position."""
+
+    role: Role
+    place: int
+
+    @property
+    def player(self) -> str:
+        """Its name."""
+        return self.role.player(self.place)
+
+
+def values_of(field: Field, levels: int | None) -> Host:
+    """Return the values of a field: all of them, or ``levels`` evenly spaced; real numbers are always spaced (11 for None).
+
+    Raises
+    ------
+    ValueError
+        If the field has no bounds.
+    """
+    low, high = field.space.low, field.space.high
+    if math.isinf(low) or math.isinf(high):
+        raise ValueError(f"field {field.name!r} has no bounds, so that its values cannot be tried")
+    if isinstance(field.space, Choice) or (field.discrete and (levels is None or high - low < levels)):
+        return np.arange(int(low), int(high) + 1)
+    spaced = np.linspace(low, high, levels or 11)
+    return np.unique(np.round(spaced).astype(np.int64) if field.discrete else spaced)
+
+
+def times_of(game: Game) -> list[int]:
+    """Return how often each stage can come in an episode."""
+    if not isinstance(game, Institution):
+        return [game.rounds] * len(game.stages)
+    rounds = game.rounds
+    return [
+        *[1] * len(game.before),
+        *[rounds] * len(game.opening),
+        *times_of(game.base),
+        *[rounds] * len(game.closing),
+    ]
+
+
+class Options(NamedTuple):
+    """What a player can do at a stage: ``size`` acts, made of the values of each number that it decides, in mixed radix."""
+
+    numbers: tuple[tuple[Field, int | None, Host, int], ...]
+    size: int
+
+    def put(self, acts: Acts, rows: Host, index: int, chosen: Host) -> None:
+        """Let seat ``index`` play the chosen acts in some rows."""
+        for field, component, values, stride in self.numbers:
+            place = (rows, index) if component is None else (rows, index, component)
+            acts[field.name][place] = values[chosen // stride % len(values)]
+
+    def tell(self, chosen: int) -> str:
+        """Tell an act in words."""
+        said = []
+        for field, component, values, stride in self.numbers:
+            label = field.name if component is None else f"{field.name}[{field.each[component]}]"
+            said.append(f"{label} {words.number(field, values[chosen // stride % len(values)])}")
+        return ", ".join(said)
+
+
+class Menu:
+    """All that a player can do in an episode, moment by moment: its stages, how often each can come, and their acts."""
+
+    def __init__(self, game: Game, seat: Seat, levels: int | None, grid: int = 11) -> None:
+        times = times_of(game)
+        self.seat = seat
+        self.stages: dict[int, Options] = {}
+        self.offset: dict[int, int] = {}
+        self.times: dict[int, int] = {}
+        self.sizes: list[int] = []
+        self.whole = True
+        self.names = [stage.name for stage in game.stages]
+        for number, stage in enumerate(game.stages):
+            fields = seat.role.deciding(stage.name, seat.place)
+            numbers: list[tuple[Field, int | None, Host, int]] = []
+            size = 1
+            for field in fields:
+                values = values_of(field, levels if field.discrete else levels or grid)
+                self.whole &= field.discrete and len(values) == field.space.high - field.space.low + 1
+                places: tuple[int | None, ...] = tuple(range(len(field.each))) if field.each else (None,)
+                for component in places:
+                    numbers.append((field, component, values, size))
+                    size *= len(values)
+            if not numbers:
+                continue
+            self.stages[number] = Options(tuple(numbers), size)
+            self.offset[number], self.times[number] = len(self.sizes), times[number]
+            self.sizes += [size] * times[number]
+
+    def size(self, kind: str) -> int:
+        """Return how many plans of a kind there are."""
+        if kind == "single":
+            return sum(self.sizes)
+        return math.prod(self.sizes if kind == "all" else [options.size for options in self.stages.values()])
+
+    def at(self, stage: int) -> Menu:
+        """Return the menu of a single stage."""
+        menu = copy.copy(self)
+        menu.stages = {stage: self.stages[stage]}
+        return menu
+
+    def plans(self, kind: str) -> Host:
+        """Return the plans of a kind, (plans, moments): the act of each moment, -1 to follow one's policy.
+
+        ``"all"`` are the open-loop plans, numbered in mixed radix; ``"constant"`` those that do the same whenever a
+        stage comes; ``"single"`` those that deviate at one moment.
+        """
+        if kind == "single":
+            plans = np.full((sum(self.sizes), len(self.sizes)), -1, dtype=np.int64)
+            moment = np.repeat(np.arange(len(self.sizes)), self.sizes)
+            plans[np.arange(len(plans)), moment] = np.concatenate([np.arange(size) for size in self.sizes])
+            return plans
+        sizes = self.sizes if kind == "all" else [options.size for options in self.stages.values()]
+        rest, columns = np.arange(self.size(kind)), []
+        for size in sizes:
+            columns.append(rest % size)
+            rest = rest // size
+        digits = np.stack(columns, axis=-1)
+        return digits if kind == "all" else np.repeat(digits, list(self.times.values()), axis=1)
+
+
+@dataclass(frozen=True)
+class Plans:
+    """Deviation of one player, another in each copy: ``digits`` (copies, moments) of a menu."""
+
+    menu: Menu
+    digits: Host
+
+    def __call__(self, look: Look) -> None:
+        """Play the plan of the copy."""
+        role, index = self.menu.seat
+        for stage, options in self.menu.stages.items():
+            moment = self.menu.offset[stage] + np.minimum(look.round, self.menu.times[stage] - 1)
+            digit = self.digits[look.copy, moment]
+            rows = np.flatnonzero((look.stage == stage) & look.live & (digit >= 0))
+            options.put(look.acts[role.name], rows, index, digit[rows])
+
+    def only(self, numbers: Host) -> Self:
+        """Return some of the plans."""
+        return type(self)(self.menu, self.digits[numbers])
+
+    def tell(self) -> str:
+        """Tell the first plan in words."""
+        said = []
+        for stage, options in self.menu.stages.items():
+            begin, times = self.menu.offset[stage], self.menu.times[stage]
+            digits = self.digits[0, begin : begin + times]
+            if (digits == digits[0]).all():
+                said += [options.tell(int(digits[0]))] if digits[0] >= 0 else []
+                continue
+            moments = [f"{options.tell(int(d))} in round {i + 1}" for i, d in enumerate(digits) if d >= 0]
+            said += moments[:8] + (["..."] if len(moments) > 8 else [])
+        return f"{self.menu.seat.player}: {'; '.join(said)}" if said else f"{self.menu.seat.player} as its policy says"
+
+
+# ---- what a player sees, and what it makes of it ----------------------------------------------------------------------
+
+
+class Sight:
+    """What a player sees as one integer: number by number as it is, or in so many bins a number."""
+
+    def __init__(self, seat: Seat, bins: int | None = None) -> None:
+        self.seat, self.bins = seat, bins
+
+    def keys(self, seen: dict[str, Seen]) -> Host:
+        """Return (rows,) integers, equal where the same is seen."""
+        key: Host = np.zeros(1, dtype=np.int64)
+        for field in self.seat.role.sees:
+            values = to_numpy(seen[self.seat.role.name][field.name])[:, self.seat.place].astype(float)
+            columns = values.reshape(len(values), -1)
+            if self.bins is not None and columns.shape[1] > 3:
+                columns = columns.mean(axis=1, keepdims=True)
+            for column in columns.T:
+                key = key * _PRIME + (self._bin(field, column) if self.bins else (column + 0.0).view(np.int64))
+        return key
+
+    def _bin(self, field: Field, values: Host) -> Host:
+        assert self.bins is not None
+        low, high = field.space.low, field.space.high
+        if isinstance(field.space, Choice) or (isinstance(field.space, Integer) and high - low < 2 * self.bins):
+            return np.round(values - low).astype(np.int64)
+        if math.isinf(low) or math.isinf(high):
+            return np.floor(3.0 * np.sign(values) * np.log1p(np.abs(values))).astype(np.int64)
+        share = (values - low) / max(high - low, 1e-12)
+        return np.clip(np.floor(share * self.bins), 0, self.bins - 1).astype(np.int64)
+
+
+class Keep:
+    """Deviates from nothing; keeps what a player saw when it first decided, (rows,)."""
+
+    def __init__(self, menu: Menu, sight: Sight, rows: int) -> None:
+        self.menu, self.sight, self.keys = menu, sight, np.zeros(rows, dtype=np.int64)
+
+    def __call__(self, look: Look) -> None:
+        """Keep."""
+        here = np.isin(look.stage, list(self.menu.stages)) & (look.round == 0) & look.live
+        self.keys = np.where(here, self.sight.keys(look.seen), self.keys)
+
+
+@dataclass(frozen=True)
+class Contingent:
+    """Deviation by what is seen: where the key is ``keys[k]``, the number ``chosen[k]`` is done by ``act``.
+
+    ``act`` takes the look, the rows and their numbers; -1 and what was never seen are left to the policy.
+    """
+
+    menu: Menu
+    sight: Sight
+    known: Host
+    chosen: Host
+    act: Callable[[Look, Host, Host], None] | None = None
+
+    def __call__(self, look: Look) -> None:
+        """Do what was found best for what is seen."""
+        role, index = self.menu.seat
+        keys = self.sight.keys(look.seen)
+        place = np.minimum(np.searchsorted(self.known, keys), len(self.known) - 1)
+        chosen = np.where(self.known[place] == keys, self.chosen[place], -1)
+        for stage, options in self.menu.stages.items():
+            rows = np.flatnonzero((look.stage == stage) & look.live & (chosen >= 0))
+            if self.act is not None:
+                self.act(look, rows, chosen[rows])
+            else:
+                options.put(look.acts[role.name], rows, index, chosen[rows])
+
+
+def by_sight(keys: Host, gains: Host) -> tuple[Host, Host]:
+    """Return what is seen (sorted) and the best plan for each; -1 where no gain exceeds two standard errors.
+
+    ``keys`` is (worlds,), ``gains`` (plans, worlds).
+    """
+    known, group = np.unique(keys, return_inverse=True)
+    n = np.bincount(group)
+    member = np.equal(group[:, None], np.arange(len(known))[None, :]).astype(float)
+    mean = gains @ member / n
+    spread = np.sqrt(np.maximum(gains**2 @ member / n - mean**2, 0.0) / np.maximum(n - 1, 1))
+    best = mean.argmax(axis=0)
+    chosen = np.arange(len(known))
+    sure = mean[best, chosen] > 2.0 * spread[best, chosen] + 1e-12
+    return known, np.where(sure, best, -1)
+
+
+class Learner:
+    """Monte Carlo control (Sutton and Barto 2018, section 5.4) with one table that all worlds share.
+
+    Its states are the stage and what is seen, binned; its acts are to follow one's policy (0) and those of a menu. Mean
+    returns that followed are kept with more weight on recent episodes. Where little was tried it follows the policy.
+    """
+
+    def __init__(self, menu: Menu, sight: Sight, seed: int) -> None:
+        self.menu, self.sight = menu, sight
+        self.rng = np.random.default_rng(seed)
+        self.epsilon = 0.0
+        self.known: Host = np.zeros(0, dtype=np.int64)
+        most = 1 + max(options.size for options in menu.stages.values())
+        self.sums, self.counts = np.zeros((0, most)), np.zeros((0, most))
+        self.moments: list[tuple[Host, Host, Host, Host]] = []
+
+    def __call__(self, look: Look) -> None:
+        """Play what is best so far, or explore."""
+        role, index = self.menu.seat
+        seen = None
+        for stage, options in self.menu.stages.items():
+            rows = np.flatnonzero((look.stage == stage) & look.live)
+            if not len(rows):
+                continue
+            seen = self.sight.keys(look.seen) if seen is None else seen
+            keys = seen[rows] * _PRIME + stage
+            picks = self._best(keys)
+            if self.epsilon:
+                anything = self.rng.integers(0, options.size + 1, len(rows))
+                picks = np.where(self.rng.random(len(rows)) < self.epsilon, anything, picks)
+                self.moments.append((rows, keys, picks, look.earned[role.name][rows, index]))
+            acting = picks > 0
+            options.put(look.acts[role.name], rows[acting], index, picks[acting] - 1)
+
+    def _best(self, keys: Host) -> Host:
+        if not len(self.known):
+            return np.zeros(len(keys), dtype=np.int64)
+        place = np.minimum(np.searchsorted(self.known, keys), len(self.known) - 1)
+        return np.where(self.known[place] == keys, self.greedy[place], 0)
+
+    def learn(self, game: Game, policies: Mapping[str, Policy], *, plays: int, worlds: int, seed: int) -> Self:
+        """Learn from so many plays of all worlds, while exploration falls from 1 to 0.05."""
+        for number in range(plays):
+            self.epsilon = max(0.05, 1.0 - number / (0.8 * plays))
+            total = run(game, policies, worlds=worlds, seed=seed + number, deviate=(self,)).returns
+            self._add(total[self.menu.seat.player][0])
+        self.epsilon = 0.0
+        return self
+
+    def _add(self, total: Host) -> None:
+        rows, keys, picks, earned = (np.concatenate(part) for part in zip(*self.moments, strict=True))
+        self.moments = []
+        known = np.union1d(self.known, keys)
+        sums, counts = np.zeros((len(known), self.sums.shape[1])), np.zeros((len(known), self.sums.shape[1]))
+        old = np.searchsorted(known, self.known)
+        sums[old], counts[old] = 0.9 * self.sums, 0.9 * self.counts
+        place = (np.searchsorted(known, keys), picks)
+        np.add.at(sums, place, total[rows] - earned)
+        np.add.at(counts, place, 1.0)
+        self.known, self.sums, self.counts = known, sums, counts
+        mean = np.where(counts >= 3.0, sums / np.maximum(counts, 1e-12), -np.inf)
+        self.greedy = mean.argmax(axis=1)
+
+
+# ---- the search for the best deviation --------------------------------------------------------------------------------
+
+KINDS = {"all": "open-loop plans", "constant": "constant plans", "single": "changes at one moment"}
+LEARNED = 64
+"""Most acts a stage that the learner tells apart."""
+
+LEAST = 32
+"""Fewest worlds that a plan is tried in where there is chance."""
+
+
+SHORTLIST = 16
+"""How many of the plans that were tried in few worlds are tried in more."""
+
+
+class Tried(NamedTuple):
+    """Deviations that were tried: what each gains every player, {player: (deviations, worlds)}, and how to play it."""
+
+    words: str
+    gains: dict[str, Host]
+    deviation: Callable[[Host], tuple[Deviate, ...]]
+    tell: Callable[[int], str]
+    menus: tuple[Menu, ...] = ()
+    alike: bool = False
+
+
+class Best(NamedTuple):
+    """The deviation that was found, what it gains every player, {player: (worlds,)}, and what it is in words."""
+
+    gains: dict[str, Host]
+    words: str
+
+
+@dataclass
+class Case:
+    """A game and policies under audit."""
+
+    game: Game
+    policies: Mapping[str, Policy]
+    worlds: int
+    seed: int
+    limit: int
+    learn: int
+    grid: int
+
+    def __post_init__(self) -> None:
+        """Find out over how many worlds the policies repeat."""
+        parts = [policy for _, _, policy in Cast(self.game, self.policies).parts]
+        self.sessions = math.lcm(*(p.tables[0].shape[0] for p in parts if isinstance(p, TabularQ) and p.tables))
+        self.probe = self.sessions * (2 if any(part.draws for part in parts) else 1)
+        self.worlds = self.rounded(self.worlds)
+
+    def rounded(self, worlds: int) -> int:
+        """Return at least so many worlds that learned tables come out even."""
+        return -(-worlds // self.sessions) * self.sessions
+
+    def run(self, *deviate: Deviate, copies: int = 1, worlds: int = 0, seed: int | None = None) -> Played:
+        """Play copies of some worlds with deviations."""
+        return run(
+            self.game,
+            self.policies,
+            worlds=worlds or self.worlds,
+            seed=self.seed if seed is None else seed,
+            copies=copies,
+            deviate=deviate,
+        )
+
+    @functools.cached_property
+    def follow(self) -> Played:
+        """Play without a deviation."""
+        return self.run()
+
+    def gains(
+        self, *deviate: Deviate, copies: int = 1, worlds: int = 0, seed: int | None = None
+    ) -> tuple[dict[str, Host], bool]:
+        """Return what deviations gain every player, {player: (copies, worlds)}, and whether all worlds were alike."""
+        played = self.run(*deviate, copies=copies, worlds=worlds, seed=seed)
+        plain = self.run(worlds=worlds, seed=seed)
+        return {name: pay - plain.returns[name] for name, pay in played.returns.items()}, played.alike and plain.alike
+
+    @property
+    def levels(self) -> tuple[int | None, ...]:
+        """How finely numbers may be tried: as they are, on the grid, or coarser."""
+        return (None, *(level for level in (self.grid, 5, 3, 2) if level <= self.grid))
+
+
+@dataclass
+class Found:
+    """What a search came to."""
+
+    case: Case
+    tried: list[Tried]
+    exact: bool
+
+    @property
+    def how(self) -> str:
+        """What was searched, in words."""
+        if self.exact:
+            return self.tried[0].words
+        text = "lower bound: the best of " + ", ".join(tried.words for tried in self.tried)
+        alone = all(tried.alike for tried in self.tried)
+        return text if alone else f"{text}, found in other worlds than those in which it is measured"
+
+    def best(self, score: Callable[[dict[str, Host]], Host]) -> Best:
+        """Return the deviation with the highest score; ``score`` makes (deviations,) of gains (deviations, worlds).
+
+        Where none has a score above 0 it is to follow the policies.
+        """
+        top, found = 0.0, None
+        for tried in self.tried:
+            scores = score(tried.gains)
+            number = int(scores.argmax())
+            few = not tried.alike and next(iter(tried.gains.values())).shape[1] < self.case.worlds
+            if few and scores[number] > 0.0:  # tried in few worlds: the best of them once more, in more
+                numbers = np.argsort(-scores, kind="stable")[:SHORTLIST]
+                scores = score(self._again(tried, numbers, self.case.seed + 2))
+                number = int(numbers[scores.argmax()])
+            if scores.max() > top + 1e-12:
+                top, found = float(scores.max()), (tried, number)
+        if found is None:
+            return Best({player: pay[0] * 0.0 for player, pay in self.case.follow.returns.items()}, "")
+        tried, number = found
+        if tried.alike:
+            gains = {player: gain[number] for player, gain in tried.gains.items()}
+        else:
+            again = self._again(tried, np.asarray([number]), self.case.seed)
+            gains = {player: gain[0] for player, gain in again.items()}
+        return Best(gains, tried.tell(number))
+
+    def _again(self, tried: Tried, numbers: Host, seed: int) -> dict[str, Host]:
+        return self.case.gains(*tried.deviation(numbers), copies=len(numbers), seed=seed)[0]
+
+
+def search(case: Case, *seats: Seat) -> Found:
+    """Search for deviations of a player, or of several together; nothing is learned for several.
+
+    Raises
+    ------
+    ValueError
+        If what they decide has no bounds.
+    """
+    if case.follow.alike and (found := _everything(case, seats)) is not None:
+        return Found(case, [found], exact=True)
+    menu = Menu(case.game, seats[0], 2, case.grid)
+    kinds = ["constant"] if len(seats) > 1 or len(menu.sizes) == 1 else ["constant", "single", "all"]
+    tried = [found for kind in kinds if (found := _family(case, seats, kind)) is not None]
+    if len(seats) == 1 and len(menu.sizes) == 1 and tried and not tried[0].alike:
+        tried += _contingent(case, seats[0], tried[0])
+    elif len(seats) == 1 and case.learn:
+        tried.append(_learned(case, seats[0]))
+    if not tried:
+        raise ValueError(f"there are more plans than the limit of {case.limit}, however coarse the grid")
+    return Found(case, tried, exact=False)
+
+
+def _everything(case: Case, seats: tuple[Seat, ...]) -> Tried | None:
+    """Try every open-loop plan where nothing is left to chance; None if there are too many, or something is."""
+    for level in (None, case.grid):
+        menus = tuple(Menu(case.game, seat, level, case.grid) for seat in seats)
+        size = math.prod(menu.size("all") for menu in menus)
+        if size <= case.limit:
+            found = _tried(
+                case, menus, "all", case.probe, f"exact: all {size} plans of own acts, nothing is left to chance"
+            )
+            if not all(menu.whole for menu in menus):
+                words_ = f"exact on a grid of {case.grid} values a number: all {size} plans, nothing is left to chance"
+                found = found._replace(words=words_)
+            return found if found.alike else None
+    return None
+
+
+def _tried(case: Case, menus: tuple[Menu, ...], kind: str, worlds: int, text: str) -> Tried:
+    rest = np.arange(math.prod(menu.size(kind) for menu in menus))
+    plans = []
+    for menu in menus:
+        plans.append(Plans(menu, menu.plans(kind)[rest % menu.size(kind)]))
+        rest = rest // menu.size(kind)
+    gains, alike = case.gains(*plans, copies=len(rest), worlds=worlds, seed=case.seed + 1)
+
+    def deviation(numbers: Host) -> tuple[Deviate, ...]:
+        return tuple(plan.only(numbers) for plan in plans)
+
+    def tell(number: int) -> str:
+        return "; ".join(plan.only(np.asarray([number])).tell() for plan in plans)
+
+    return Tried(text, gains, deviation, tell, menus, alike)
+
+
+def _family(case: Case, seats: tuple[Seat, ...], kind: str) -> Tried | None:
+    """Try the plans of a kind, as finely as the limit allows; None if it does not."""
+    for certain in (True, False) if case.follow.alike else (False,):
+        most = case.limit if certain else case.limit // LEAST
+        for level in case.levels:
+            menus = tuple(Menu(case.game, seat, level, case.grid) for seat in seats)
+            size = math.prod(menu.size(kind) for menu in menus)
+            if size <= most:
+                break
+        else:
+            return None
+        worlds = case.probe if certain else case.rounded(min(case.worlds, max(LEAST, case.limit // size)))
+        fine = all(menu.whole for menu in menus)
+        text = f"{size} {KINDS[kind]}" + ("" if fine else f" ({level or case.grid} values a number)")
+        found = _tried(case, menus, kind, worlds, text)
+        if found.alike or not certain:
+            return found
+    return None
+
+
+def _contingent(case: Case, seat: Seat, tried: Tried) -> list[Tried]:
+    """Let a player who decides once do what is best for what it sees, told apart as finely as the worlds allow."""
+    worlds = tried.gains[seat.player].shape[1]
+    for bins in (None, case.grid, 5, 3):
+        sight = Sight(seat, bins)
+        keep = Keep(tried.menus[0], sight, worlds)
+        case.run(keep, worlds=worlds, seed=case.seed + 1)
+        known, chosen = by_sight(keep.keys, tried.gains[seat.player])
+        if len(known) == 1:
+            return []
+        if len(known) <= worlds / 8:
+            text = f"the best act for each of {len(known)} things seen" + (f" ({bins} bins a number)" if bins else "")
+            return [_single(case, Contingent(tried.menus[0], sight, known, chosen), text, "acts by what it sees")]
+    return []
+
+
+def _learned(case: Case, seat: Seat) -> Tried:
+    menu = Menu(case.game, seat, 2, case.grid)
+    for level in reversed(case.levels):
+        finer = Menu(case.game, seat, level, case.grid)
+        if max(options.size for options in finer.stages.values()) <= LEARNED:
+            menu = finer
+    learner = Learner(menu, Sight(seat, case.grid), case.seed)
+    learner.learn(case.game, case.policies, plays=case.learn, worlds=case.worlds, seed=case.seed + 1000)
+    text = f"a table learned in {case.learn} x {case.worlds} episodes"
+    return _single(case, learner, text, "plays what it has learned")
+
+
+def _single(case: Case, deviation: Deviate, text: str, told: str) -> Tried:
+    gains, _ = case.gains(deviation, seed=case.seed + 1)
+    return Tried(text, gains, lambda numbers: (deviation,), lambda number: told)
