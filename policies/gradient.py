@@ -20,6 +20,7 @@ from ..envs.core.chance import categorical
 from ..envs.core.fields import Choice, Field, Role, components, find
 from ..envs.core.policy import Policy, default_acts
 from ..envs.core.worlds import Cast, Worlds
+from ._optimise import Adam, Moments
 
 if TYPE_CHECKING:
     from ..envs.core.game import Acts, Game, Seen
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 Table = np.ndarray[Any, Any]
 Start = Mapping[str, float | Sequence[float]]
 _LARGEST = 10.0  # of a standardised observation
-_LATE = 5  # the weight of an update in the average that is kept grows with this power of its number
 _KEPT = ("hidden", "rate", "gamma", "spread", "start", "entropy", "levels", "shared", "sample")  # on the card
 
 
@@ -49,7 +49,8 @@ class PolicyGradient(Policy):
     the rewards that followed less those that the critic expected. Whole numbers and choices are drawn from weights, real
     numbers from a normal distribution brought into their space; it is narrower near the bounds, since a noise that is
     cut off on one side would push the mean away from them. The rate falls to 0 linearly, and exploration from first to
-    last. Chance is an argument: the same seed gives the same policy (on the same device).
+    last; what is kept is an average of the weights, the later ones counting more, which is less noisy than the last.
+    Chance is an argument: the same seed gives the same policy (on the same device).
 
     Parameters
     ----------
@@ -265,11 +266,11 @@ class _Training:
         with np.errstate(invalid="ignore", divide="ignore"):
             self.middle = self._tensor(np.where(bounded, (low + high) / 2, 0.0))
             self.scale = self._tensor(np.where(bounded, np.where(high > low, 2 / (high - low), 0.0), 1.0))
-        self.seen, self.returns = _Moments(), _Moments()
+        self.seen, self.returns = Moments(), Moments()
         generator, sizes, first = torch.Generator().manual_seed(seed), (len(low), *policy.hidden), self._first()
         self.actor = self._layers(generator, (*sizes, len(first)), 0.01, first)
         self.critic = self._layers(generator, (*sizes, 1), 1.0, [0.0])
-        self.adam = _Adam(torch, [*self.actor, *self.critic])
+        self.adam = Adam(torch, [*self.actor, *self.critic])
         stages, seats = worlds.game.stages, range(self.role.count)
         asked = [[[h.field in self.role.deciding(s.name, i) for h in self.heads] for i in seats] for s in stages]
         self.asked = self._tensor(asked)
@@ -417,48 +418,6 @@ class _Training:
                 chance = -((number.float() - mean) ** 2) / (2.0 * spread)
                 merit = merit + mask * (chance * gain - (mean.abs() - 1.0 - spread / 3.0).clip(min=0.0) ** 2)
         return -(merit * known).sum()
-
-
-class _Adam:
-    """The optimiser of Kingma and Ba (2015); written out, since importing torch.optim takes seconds.
-
-    ``means`` are the averages of all parts so far, the later with the greater weight (Shamir and Zhang 2013).
-    """
-
-    def __init__(self, torch: Any, parts: list[Any]) -> None:
-        self.torch, self.parts, self.steps = torch, parts, 0
-        self.first, self.second, self.means = ([torch.zeros_like(part) for part in parts] for _ in range(3))
-
-    def step(self, loss: Any, rate: float) -> None:
-        """Move against the gradient of a loss."""
-        self.steps += 1
-        rate *= math.sqrt(1.0 - 0.999**self.steps) / (1.0 - 0.9**self.steps)
-        slopes = self.torch.autograd.grad(loss, self.parts)
-        with self.torch.no_grad():
-            for i, (part, slope) in enumerate(zip(self.parts, slopes, strict=True)):
-                self.first[i].mul_(0.9).add_(slope, alpha=0.1)
-                self.second[i].mul_(0.999).addcmul_(slope, slope, value=0.001)
-                part.addcdiv_(self.first[i], self.second[i].sqrt().add_(1e-8), value=-rate)
-                self.means[i].add_(part - self.means[i], alpha=(1 + _LATE) / (self.steps + _LATE))
-
-
-class _Moments:
-    """Mean and deviation of all rows so far (Chan, Golub and LeVeque 1983)."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean: Any = 0.0
-        self.squares: Any = 0.0
-
-    def add(self, rows: Any) -> None:
-        count, mean, both = len(rows), rows.mean(dim=0), self.count + len(rows)
-        apart = mean - self.mean
-        self.squares = self.squares + ((rows - mean) ** 2).sum(dim=0) + apart**2 * (self.count * count / both)
-        self.mean, self.count = self.mean + apart * (count / both), both
-
-    @property
-    def deviation(self) -> Any:
-        return (self.squares / self.count).sqrt().clip(min=1e-8)
 
 
 def _heads(role: Role, levels: int) -> tuple[_Head, ...]:

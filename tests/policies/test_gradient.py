@@ -57,8 +57,8 @@ class Linear(RoundGame):
 def linear_pair() -> tuple[PolicyGradient, PolicyGradient]:
     """The agent learns what to answer to any offer, then the principal what to offer to that agent."""
     game = Linear()
-    agent = PolicyGradient((64,), rate=1e-2, spread=(0.3, 0.1))
-    agent = agent.learn(game, "agent", episodes=800, seed=4, others={"principal": Random()})
+    agent = PolicyGradient((32,), rate=1e-2, spread=(0.3, 0.1))
+    agent = agent.learn(game, "agent", episodes=400, sessions=4096, seed=4, others={"principal": Random()})
     principal = PolicyGradient((), spread=(0.1, 0.005), start={"base": 0.5, "slope": 0.0})
     return agent, principal.learn(game, "principal", episodes=500, seed=5, others={"agent": agent})
 
