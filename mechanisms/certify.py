@@ -13,9 +13,8 @@ from ..envs.core.chance import whole
 from ..envs.core.fields import Choice, Field, Role
 from ..envs.core.game import Acts, Game, Measure, Seen, Stage
 from ..envs.core.mechanism import Institution, Mechanism, Unfit
+from .column import Column
 from .disclose import holders, private
-from .monitor import Column
-from .prosocial import names
 
 NONE = "no certificate"
 
@@ -53,8 +52,8 @@ class Certify(Mechanism):
         """Refuse parameters out of range."""
         validate.real("cost", self.cost, 0.0)
         validate.probability("accuracy", self.accuracy)
-        object.__setattr__(self, "of", names("of", self.of))
-        object.__setattr__(self, "to", names("to", self.to))
+        object.__setattr__(self, "of", validate.names("of", self.of))
+        object.__setattr__(self, "to", validate.names("to", self.to))
 
     @classmethod
     def suited(cls, game: Game) -> Self:

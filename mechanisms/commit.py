@@ -12,8 +12,7 @@ from ..envs.core.arrays import Array, full, namespace, to_float, to_int
 from ..envs.core.fields import Choice, Field, Integer, Role, Space
 from ..envs.core.game import Acts, Game, Measure, Seen, Stage
 from ..envs.core.mechanism import Institution, Mechanism, Unfit
-from .monitor import Column
-from .prosocial import names
+from .column import Column
 
 FREE = "free"
 FEW = 12
@@ -46,7 +45,7 @@ class Commit(Mechanism):
     def __post_init__(self) -> None:
         """Refuse parameters out of range."""
         validate.probability("binding", self.binding)
-        object.__setattr__(self, "who", names("who", self.who))
+        object.__setattr__(self, "who", validate.names("who", self.who))
 
     @classmethod
     def suited(cls, game: Game) -> Self:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
+from ..envs.core import validate
 from ..envs.core.arrays import Array, full, namespace, to_float, to_int, total
 from ..envs.core.fields import Choice, Field, Role
 from ..envs.core.game import Acts, Game, Measure, Seen, Stage
-from ..envs.core.mechanism import Institution, Mechanism, Unfit
-from .monitor import Column
-from .prosocial import chosen, names
+from ..envs.core.mechanism import Institution, Mechanism, Unfit, chosen
+from .column import Column
 
 WITHHELD = "withheld"
 
@@ -45,8 +45,8 @@ class Disclose(Mechanism):
 
     def __post_init__(self) -> None:
         """Refuse parameters out of range."""
-        object.__setattr__(self, "of", names("of", self.of))
-        object.__setattr__(self, "to", names("to", self.to))
+        object.__setattr__(self, "of", validate.names("of", self.of))
+        object.__setattr__(self, "to", validate.names("to", self.to))
         if not isinstance(self.voluntary, bool):
             raise ValueError(f"voluntary: true or false, got {self.voluntary!r}")
 

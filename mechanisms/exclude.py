@@ -11,7 +11,6 @@ from ..envs.core.arrays import Array, device_of, full, namespace, to_float, to_i
 from ..envs.core.fields import Choice, Field, Integer, Role
 from ..envs.core.game import Acts, Game, Measure, Outcome, Seen, Stage, shared
 from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted, players_of
-from .classifier import texts
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Exclude(Mechanism):
 
     def __post_init__(self) -> None:
         """Refuse parameters out of range."""
-        object.__setattr__(self, "roles", texts("roles", self.roles))
+        object.__setattr__(self, "roles", validate.names("roles", self.roles))
         validate.whole("rounds", self.rounds, 0, 1_000_000)
         validate.real("cost", self.cost, 0.0)
 

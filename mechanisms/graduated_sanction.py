@@ -10,7 +10,7 @@ from ..envs.core.arrays import Array, full, namespace, to_float, to_int
 from ..envs.core.fields import Field, Integer, Real, Role
 from ..envs.core.game import Game, Measure, Outcome, Seen, shared
 from ..envs.core.mechanism import Institution, Mechanism, parted, players_of
-from .classifier import Rule, texts
+from .rule import Rule
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class GraduatedSanction(Mechanism):
 
     def __post_init__(self) -> None:
         """Refuse parameters out of range."""
-        object.__setattr__(self, "wrong", texts("wrong", self.wrong))
-        object.__setattr__(self, "roles", texts("roles", self.roles))
+        object.__setattr__(self, "wrong", validate.names("wrong", self.wrong))
+        object.__setattr__(self, "roles", validate.names("roles", self.roles))
         validate.real("most", self.most, 0.0)
         validate.real("fine", self.fine, 0.0)
         validate.real("step", self.step, 0.0)

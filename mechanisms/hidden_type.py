@@ -41,12 +41,9 @@ class HiddenType(Mechanism):
         """Refuse parameters out of range."""
         if validate.real("spread", self.spread, 0.0, 1.0) == 1.0:
             raise ValueError("spread: a number from 0 to less than 1, so that every type is above 0, got 1.0")
-        roles: Any = self.roles
-        if isinstance(roles, str):
-            raise ValueError(f"roles: a list of names, got {roles!r}")
+        object.__setattr__(self, "roles", validate.names("roles", self.roles))
         if not self.field.isidentifier():
             raise ValueError(f"field: an identifier, got {self.field!r}")
-        object.__setattr__(self, "roles", tuple(roles))
 
     @classmethod
     def suited(cls, game: Game) -> Self:

@@ -9,8 +9,7 @@ from typing import Any, Self
 from ..envs.core import validate
 from ..envs.core.arrays import Array, constant, total
 from ..envs.core.game import Game, Outcome
-from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted
-from .prosocial import every, names, several
+from ..envs.core.mechanism import Institution, Mechanism, Unfit, every, joined, parted, several
 
 BY_ROLE = "by role"
 
@@ -48,7 +47,7 @@ class Identity(Mechanism):
             return
         if not isinstance(self.groups, list | tuple) or not self.groups:
             raise ValueError(f"groups: {BY_ROLE!r} or a list of lists of players, got {self.groups!r}")
-        groups = tuple(names(f"groups[{i}]", group) for i, group in enumerate(self.groups))
+        groups = tuple(validate.names(f"groups[{i}]", group) for i, group in enumerate(self.groups))
         members = [player for group in groups for player in group]
         if not all(groups) or len(set(members)) < len(members):
             raise ValueError(f"groups: no empty group, and nobody in two, got {self.groups!r}; name each player once")

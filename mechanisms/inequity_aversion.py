@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, Self
 from ..envs.core import validate
 from ..envs.core.arrays import Array, full, namespace, to_float, total
 from ..envs.core.game import Game, Outcome
-from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted, players_of
-from .prosocial import chosen, names, several
+from ..envs.core.mechanism import Institution, Mechanism, Unfit, chosen, joined, parted, players_of, several
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class InequityAversion(Mechanism):
         """Refuse parameters out of range."""
         validate.real("alpha", self.alpha, 0.0)
         validate.real("beta", self.beta, 0.0, 1.0)
-        object.__setattr__(self, "roles", names("roles", self.roles))
+        object.__setattr__(self, "roles", validate.names("roles", self.roles))
 
     @classmethod
     def suited(cls, game: Game) -> Self:

@@ -9,8 +9,8 @@ from ..envs.core import validate
 from ..envs.core.arrays import Array, total
 from ..envs.core.fields import Choice, Field, Real
 from ..envs.core.game import Game
-from ..envs.core.mechanism import Mechanism, Unfit
-from .tax import Fiscal, each_of, first_measurable, known, measurable, per_unit, texts
+from ..envs.core.mechanism import Mechanism, Unfit, chosen
+from .tax import Fiscal, each_of, first_measurable, measurable, per_unit
 
 REFUND = ("others", "all")
 
@@ -51,7 +51,7 @@ class Pigou(Mechanism):
         """Refuse parameters out of range."""
         validate.real("rate", self.rate, 0.0, 1e9)
         validate.one_of("refund", self.refund, REFUND)
-        object.__setattr__(self, "roles", texts("roles", self.roles))
+        object.__setattr__(self, "roles", validate.names("roles", self.roles))
 
     @classmethod
     def suited(cls, game: Game) -> Self:
@@ -75,7 +75,7 @@ class Charged(Fiscal):
         charged = measurable(base, field, mechanism.roles, option)
         self.label = f"{field}_charge"
         volume = ("revenue", f"charges on {field} taken in an episode", "sum_it rate x quantity_it")
-        super().__init__(base, mechanism, self.label, known(base, ()), charged, volume, field, option)
+        super().__init__(base, mechanism, self.label, chosen(base, ()), charged, volume, field, option)
         if self.n < 2:
             raise Unfit(f"refund: the charge goes to other players, and there is only {self.people[0]}")
 

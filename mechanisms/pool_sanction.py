@@ -11,7 +11,7 @@ from ..envs.core.arrays import Array, full, namespace, to_float, to_int
 from ..envs.core.fields import Choice, Field, Real, Role
 from ..envs.core.game import Acts, Game, Measure, Outcome, Seen, Stage, shared
 from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted, players_of
-from .classifier import Rule, texts
+from .rule import Rule
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class PoolSanction(Mechanism):
 
     def __post_init__(self) -> None:
         """Refuse parameters out of range."""
-        object.__setattr__(self, "wrong", texts("wrong", self.wrong))
-        object.__setattr__(self, "roles", texts("roles", self.roles))
+        object.__setattr__(self, "wrong", validate.names("wrong", self.wrong))
+        object.__setattr__(self, "roles", validate.names("roles", self.roles))
         validate.real("cost", self.cost, 0.0)
         validate.real("fine", self.fine, 0.0)
         _ = self.rule

@@ -8,7 +8,7 @@ from typing import Any, Self
 from ..envs.core import validate
 from ..envs.core.arrays import Array, total
 from ..envs.core.game import Game, Outcome
-from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined
+from ..envs.core.mechanism import Institution, Mechanism, chosen, every, joined, several
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Prosocial(Mechanism):
     def __post_init__(self) -> None:
         """Refuse parameters out of range."""
         validate.real("weight", self.weight, -1.0, 1.0)
-        object.__setattr__(self, "roles", names("roles", self.roles))
+        object.__setattr__(self, "roles", validate.names("roles", self.roles))
 
     @classmethod
     def suited(cls, game: Game) -> Self:
@@ -72,30 +72,3 @@ class Caring(Institution):
         weight, together = self.mechanism.weight, total(joined(outcome.rewards, every(self.base)))[..., None]
         cares = {name: (1.0 - weight) * outcome.rewards[name] + weight * together for name in self.caring}
         return own, outcome._replace(rewards={**outcome.rewards, **cares})
-
-
-def names(parameter: str, value: Any) -> tuple[str, ...]:
-    """Return distinct names as a tuple, or raise ValueError."""
-    fine = isinstance(value, list | tuple) and all(isinstance(one, str) and one for one in value)
-    if not fine or len(set(value)) < len(value):
-        raise ValueError(f"{parameter}: a list of distinct names, got {value!r}; for one name write [name]")
-    return tuple(value)
-
-
-def every(game: Game) -> tuple[str, ...]:
-    """Return the names of all roles."""
-    return tuple(role.name for role in game.roles)
-
-
-def chosen(game: Game, roles: tuple[str, ...], parameter: str = "roles") -> tuple[str, ...]:
-    """Return the named roles in the game's order, all where none is named; Unfit if the game lacks one."""
-    known = every(game)
-    if lacking := [name for name in roles if name not in known]:
-        raise Unfit(f"{parameter}: {game.name} has no role {', '.join(lacking)}; it has: {', '.join(known)}")
-    return tuple(name for name in known if name in roles) or known
-
-
-def several(game: Game) -> None:
-    """Raise Unfit where a player has no other to compare with."""
-    if len(game.players) < 2:
-        raise Unfit(f"players: at least 2, {game.name} has only {', '.join(game.players)}")

@@ -8,8 +8,8 @@ from ..envs.core import validate
 from ..envs.core.arrays import Array, device_of, namespace, total
 from ..envs.core.fields import Field, Real
 from ..envs.core.game import Game
-from ..envs.core.mechanism import Mechanism, Unfit
-from .tax import Fiscal, each_of, known, texts
+from ..envs.core.mechanism import Mechanism, Unfit, chosen
+from .tax import Fiscal, each_of
 
 BY = ("equal", "need")
 
@@ -42,7 +42,7 @@ class Redistribute(Mechanism):
         """Refuse parameters out of range."""
         validate.probability("share", self.share)
         validate.one_of("by", self.by, BY)
-        object.__setattr__(self, "roles", texts("roles", self.roles))
+        object.__setattr__(self, "roles", validate.names("roles", self.roles))
 
     def apply(self, game: Game) -> Game:
         """Return the game with sharing after each round."""
@@ -55,7 +55,7 @@ class Redistributed(Fiscal):
     mechanism: Redistribute
 
     def __init__(self, base: Game, mechanism: Redistribute) -> None:
-        roles = known(base, mechanism.roles)
+        roles = chosen(base, mechanism.roles)
         volume = ("moved", "reward moved between players by sharing in an episode", "sum_it |got_it - pooled_it| / 2")
         super().__init__(base, mechanism, "sharing", roles, (), volume)
         if self.n < 2:

@@ -10,7 +10,7 @@ from ..envs.core.arrays import Array, full, namespace, to_float, to_int
 from ..envs.core.fields import Choice, Field, Integer, Role
 from ..envs.core.game import Game, Measure, Outcome, Seen, shared
 from ..envs.core.mechanism import Institution, Mechanism, Unfit, players_of
-from .classifier import Rule, texts
+from .rule import Rule
 
 NORMS = ("none", "image", "standing", "stern")
 
@@ -60,8 +60,8 @@ class Reputation(Mechanism):
 
     def __post_init__(self) -> None:
         """Refuse parameters out of range."""
-        object.__setattr__(self, "good", texts("good", self.good))
-        object.__setattr__(self, "roles", texts("roles", self.roles))
+        object.__setattr__(self, "good", validate.names("good", self.good))
+        object.__setattr__(self, "roles", validate.names("roles", self.roles))
         validate.one_of("norm", self.norm, NORMS)
         validate.probability("noise", self.noise)
         validate.whole("most", self.most, 1, 1_000_000)

@@ -9,8 +9,8 @@ from ..envs.core import validate
 from ..envs.core.arrays import Array, total
 from ..envs.core.fields import Choice, Field, Real
 from ..envs.core.game import Game
-from ..envs.core.mechanism import Mechanism
-from .tax import Fiscal, each_of, first_measurable, known, measurable, per_unit, texts
+from ..envs.core.mechanism import Mechanism, chosen
+from .tax import Fiscal, each_of, first_measurable, measurable, per_unit
 
 FINANCED = ("all", "outside")
 
@@ -49,7 +49,7 @@ class Subsidy(Mechanism):
         """Refuse parameters out of range."""
         validate.real("rate", self.rate, 0.0, 1e9)
         validate.one_of("financed", self.financed, FINANCED)
-        object.__setattr__(self, "roles", texts("roles", self.roles))
+        object.__setattr__(self, "roles", validate.names("roles", self.roles))
 
     @property
     def budget(self) -> float | None:  # type: ignore[override]
@@ -78,7 +78,7 @@ class Subsidised(Fiscal):
         paid = measurable(base, field, mechanism.roles, option)
         self.label = f"{field}_subsidy"
         volume = ("paid", f"subsidy on {field} paid in an episode", "sum_it rate x quantity_it")
-        super().__init__(base, mechanism, self.label, known(base, ()), paid, volume, field, option)
+        super().__init__(base, mechanism, self.label, chosen(base, ()), paid, volume, field, option)
 
     @property
     def terms(self) -> str:

@@ -10,7 +10,7 @@ from ..envs.core import measures, validate
 from ..envs.core.arrays import Array, absent, constant, full, namespace, to_float, total
 from ..envs.core.fields import Choice, Field, Real, Role, find
 from ..envs.core.game import Game, Measure, Outcome, Seen
-from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted, players_of
+from ..envs.core.mechanism import Institution, Mechanism, Unfit, chosen, joined, parted, players_of
 
 REVENUE = ("shared", "all", "burnt")
 MONEY = ("reward", "wealth")
@@ -65,7 +65,7 @@ class Tax(Mechanism):
         if any(low >= high for low, high in zip(self.thresholds, self.thresholds[1:], strict=False)):
             raise ValueError(f"thresholds: each higher than the one before, got {self.thresholds}")
         validate.one_of("revenue", self.revenue, REVENUE)
-        object.__setattr__(self, "roles", texts("roles", self.roles))
+        object.__setattr__(self, "roles", validate.names("roles", self.roles))
 
     def apply(self, game: Game) -> Game:
         """Return the game with the tax after each round."""
@@ -225,23 +225,6 @@ class Fiscal(Institution):
         return dict(zip(names, (own.volume, *ginis), strict=True))
 
 
-def texts(name: str, value: Any) -> tuple[str, ...]:
-    """Return a list of names as a tuple, or raise ValueError."""
-    if not isinstance(value, list | tuple) or not all(isinstance(text, str) and text for text in value):
-        raise ValueError(f"{name}: a list of names, got {value!r}")
-    if len(set(value)) < len(value):
-        raise ValueError(f"{name}: each name once, got {value!r}")
-    return tuple(value)
-
-
-def known(game: Game, roles: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the named roles in the order of the game, all where none are named."""
-    there = tuple(role.name for role in game.roles)
-    if missing := [name for name in roles if name not in there]:
-        raise Unfit(f"roles: {game.name} has no role {missing[0]!r}; it has: {', '.join(there)}")
-    return tuple(name for name in there if name in roles) if roles else there
-
-
 def measurable(game: Game, name: str, roles: tuple[str, ...], option: str = "") -> tuple[str, ...]:
     """Return the roles whose own quantity of a field can be verified: those named, or all of whom that is true.
 
@@ -251,7 +234,7 @@ def measurable(game: Game, name: str, roles: tuple[str, ...], option: str = "") 
         If a role that is named does not see the field, or it is not verifiable or not of the right kind; if none does.
     """
     found, wrong = [], []
-    for role in (game.role(one) for one in known(game, roles)):
+    for role in (game.role(one) for one in chosen(game, roles)):
         verifiable = ", ".join(f.name for f in role.sees if f.verifiable) or "none"
         field = next((f for f in role.sees if f.name == name), None)
         if field is None or not field.verifiable:
@@ -308,8 +291,8 @@ class Taxed(Fiscal):
 
     def __init__(self, base: Game, mechanism: Tax) -> None:
         money = mechanism.base in MONEY
-        taxed = known(base, mechanism.roles) if money else measurable(base, mechanism.base, mechanism.roles)
-        involved = known(base, ()) if mechanism.revenue == "all" else taxed
+        taxed = chosen(base, mechanism.roles) if money else measurable(base, mechanism.base, mechanism.roles)
+        involved = chosen(base, ()) if mechanism.revenue == "all" else taxed
         self.label = f"{mechanism.base}_tax"
         volume = ("revenue", f"tax on {mechanism.base} taken in an episode", "sum_it tax_it")
         super().__init__(base, mechanism, self.label, involved, taxed, volume, "" if money else mechanism.base)

@@ -42,10 +42,7 @@ class Unforeseen(Mechanism):
     def __post_init__(self) -> None:
         """Refuse parameters out of range."""
         validate.probability("probability", self.probability)
-        fields: Any = self.fields
-        if isinstance(fields, str):
-            raise ValueError(f"fields: a list of names, got {fields!r}")
-        object.__setattr__(self, "fields", tuple(fields))
+        object.__setattr__(self, "fields", validate.names("fields", self.fields))
 
     @classmethod
     def suited(cls, game: Game) -> Self:

@@ -337,3 +337,22 @@ def parted(values: Array, game: Game, roles: tuple[str, ...]) -> dict[str, Array
         parts[name] = values[..., begin : begin + count]
         begin += count
     return parts
+
+
+def every(game: Game) -> tuple[str, ...]:
+    """Return the names of all roles."""
+    return tuple(role.name for role in game.roles)
+
+
+def chosen(game: Game, roles: tuple[str, ...], parameter: str = "roles") -> tuple[str, ...]:
+    """Return the named roles in the game's order, all where none is named; Unfit if the game lacks one."""
+    known = every(game)
+    if lacking := [name for name in roles if name not in known]:
+        raise Unfit(f"{parameter}: {game.name} has no role {', '.join(lacking)}; it has: {', '.join(known)}")
+    return tuple(name for name in known if name in roles) or known
+
+
+def several(game: Game) -> None:
+    """Raise Unfit where a player has no other to compare with."""
+    if len(game.players) < 2:
+        raise Unfit(f"players: at least 2, {game.name} has only {', '.join(game.players)}")

@@ -42,3 +42,11 @@ def matrix(
     if not fine or not all(isinstance(row, list | tuple) and len(row) == columns for row in value):
         raise ValueError(f"{name}: {count} row{'' if count == '1' else 's'} of {columns} numbers, got {value!r}")
     return tuple(tuple(real(f"{name}[{i}]", v, -1e6, 1e6) for v in row) for i, row in enumerate(value))
+
+
+def names(name: str, value: Any) -> tuple[str, ...]:
+    """Return distinct names, not empty, as a tuple (one text stands for itself), or raise ValueError."""
+    found = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else None
+    if found is None or not all(isinstance(one, str) and one for one in found) or len(set(found)) < len(found):
+        raise ValueError(f"{name}: a list of distinct names, got {value!r}")
+    return found

@@ -590,7 +590,7 @@ def test_lists_are_read_as_tuples_and_keep_the_hash() -> None:
         (lambda: Monitor("effort", noise=-1), "noise: a number from 0 to inf, got -1"),
         (lambda: Monitor("effort", most=0.5), "most: a whole number from 0 to 1000000, got 0.5"),  # type: ignore[arg-type]
         (lambda: Monitor("effort", cost=-1), "cost: a number from 0 to inf, got -1"),
-        (lambda: Monitor("effort", to="principal"), "to: a list of distinct names, got 'principal'"),  # type: ignore[arg-type]
+        (lambda: Monitor("effort", to=3), "to: a list of distinct names, got 3"),  # type: ignore[arg-type]
         (
             lambda: make("HiddenAction") | Monitor("efort"),
             "nobody in HiddenAction decides 'efort'; there are: accept, effort",

@@ -248,7 +248,7 @@ def test_lists_are_read_as_tuples_and_keep_the_hash() -> None:
     ("wrong", "words"),
     [
         (lambda: Prosocial(1.5), "weight: a number from -1 to 1, got 1.5"),
-        (lambda: Prosocial(roles="player"), "roles: a list of distinct names, got 'player'; for one name write"),  # type: ignore[arg-type]
+        (lambda: Prosocial(roles=3), "roles: a list of distinct names, got 3"),  # type: ignore[arg-type]
         (lambda: InequityAversion(alpha=-1), "alpha: a number from 0 to inf, got -1"),
         (lambda: InequityAversion(beta=1.1), "beta: a number from 0 to 1, got 1.1"),
         (lambda: Identity(rivalry=-0.1), "rivalry: a number from 0 to 1, got -0.1"),

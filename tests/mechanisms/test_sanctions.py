@@ -592,9 +592,9 @@ def test_roles_that_are_not_held_to_a_rule_are_left_alone() -> None:
     ("wrong", "words"),
     [
         (lambda: Sanction(error=1.5), "error: a number from 0 to 1, got 1.5"),
-        (lambda: Sanction(roles=3), "roles: a list of distinct texts, got 3"),  # type: ignore[arg-type]
+        (lambda: Sanction(roles=3), "roles: a list of distinct names, got 3"),  # type: ignore[arg-type]
         (lambda: Exclude(rounds=-1), "rounds: a whole number from 0 to 1000000, got -1"),
-        (lambda: Exclude(roles=("a", "a")), "roles: a list of distinct texts, got"),
+        (lambda: Exclude(roles=("a", "a")), "roles: a list of distinct names, got"),
         (lambda: PoolSanction("own"), "wrong, limit: either the options of 'own' that are wrong, or a limit"),
         (lambda: PoolSanction("own", wrong=("a",), limit=1), r"got wrong=\('a',\) and limit=1"),
         (lambda: keepers(cost=-1.0), "cost: a number from 0 to inf, got -1.0"),
