@@ -14,7 +14,7 @@ from ..envs.core.arrays import Array, full, namespace, to_float, to_int
 from ..envs.core.fields import Choice, Field, Real, Role
 from ..envs.core.game import Acts, Game, Measure, Outcome, Seen, Stage, spread
 from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted, players_of
-from .terms import Compensation, Quota, Terms
+from .terms import Compensation, Deal, Quota, Terms
 
 REGIMES = ("none", "text", "enforced")
 
@@ -123,24 +123,46 @@ class Contracted(Institution):
             raise Unfit(f"proposer: 0 to {len(self.parties) - 1} ({', '.join(self.parties)}), got {mechanism.proposer}")
         if len(self.parties) < 2:
             raise Unfit(f"bound: a contract binds at least 2 players, got {', '.join(self.parties)}")
-        self.facts: dict[str, Field] = {}
-        for name in self.bound:
-            verifiable = {f.name: f for f in base.role(name).sees if f.verifiable}
-            for used in terms.uses:
-                if used not in verifiable:
-                    known = ", ".join(verifiable) or "none"
-                    raise Unfit(
-                        f"terms: a contract can condition only on verifiable fields; {used!r} of role {name} is not "
-                        f"(verifiable: {known})"
-                    )
-                if self.facts.setdefault(used, verifiable[used]).space != verifiable[used].space:
-                    raise Unfit(f"terms: field {used!r} must have the same values in every role that is bound")
-        terms.suit(self.facts)
+        self.deal = self._deal(base)
+        terms.suit(self.deal)
         self.proposes = bool(terms.blanks) or mechanism.side_payment > 0
         answer = Stage("consent", "once, before the first round: those who would be bound accept or refuse a contract")
         propose = Stage("propose", f"once, first of all: {self.parties[mechanism.proposer]} proposes the contract")
         self.before = (propose, answer) if self.proposes else (answer,)
         self.own_draws = len(self.parties) if mechanism.court.accuracy < 1.0 else 0
+
+    def _deal(self, base: Game) -> Deal:
+        """Return the players and the facts that the terms use; raise Unfit where a fact is not verifiable by any of them."""
+        verifiable = {
+            name: {f.name: f for f in base.role(name).sees if f.verifiable and not f.each} for name in self.bound
+        }
+        fields, known = {}, {}
+        for used in self.mechanism.terms.uses:
+            found = [facts[used] for facts in verifiable.values() if used in facts]
+            if not found:
+                there = ", ".join(sorted(set().union(*verifiable.values()))) or "none"
+                raise Unfit(
+                    f"terms: a contract can condition only on verifiable fields that are one value a player; {used!r} is not "
+                    f"for {' or '.join(self.bound)} (verifiable: {there})"
+                )
+            if any(field.space != found[0].space for field in found):
+                raise Unfit(f"terms: field {used!r} must have the same values in every role that is bound")
+            fields[used] = found[0]
+            known[used] = tuple(used in verifiable[name] for name in self.bound for _ in base.role(name).players)
+        return Deal(self.parties, fields, known)
+
+    def _facts(self, seen: Mapping[str, Seen], like: Array) -> dict[str, Array]:
+        """Return the facts as those who are bound see them, (*batch, players), 0 for who does not; ``like`` is (*batch)."""
+        facts = {}
+        for used, field in self.deal.fields.items():
+            parts, begin = {}, 0
+            for name in self.bound:
+                count = self.base.role(name).count
+                nothing = full(like, (*like.shape, count), 0, integer=field.discrete)
+                parts[name] = seen[name][used] if self.deal.known[used][begin] else nothing
+                begin += count
+            facts[used] = joined(parts, self.bound)
+        return facts
 
     @property
     def terms(self) -> str:
@@ -255,8 +277,7 @@ class Contracted(Institution):
         """Establish the facts of the round and, where the contract is enforced, move what is owed."""
         xp = namespace(own.status)
         seen = self.base.view(outcome.state)
-        facts = {f: joined({name: seen[name][f] for name in self.bound}, self.bound) for f in self.facts}
-        debts = self.mechanism.terms.owed(own.numbers, facts, self.facts)
+        debts = self.mechanism.terms.owed(own.numbers, self._facts(seen, own.side), self.deal)
         holds = to_float((own.status == 2) & ended)
         debts = debts * holds[..., None, None]
         breach = xp.mean(to_float(xp.sum(debts, axis=-1) > 0), axis=-1)

@@ -5,11 +5,36 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..envs.core import validate
 from ..envs.core.arrays import Array, device_of, full, namespace, to_float
 from ..envs.core.fields import Choice, Field, Integer, Real
 from ..envs.core.mechanism import Unfit
+
+
+class Deal(NamedTuple):
+    """Between whom terms are agreed, and on which facts.
+
+    ``players`` are the n players who are bound, in the order of debts; ``fields`` the verifiable fields that the terms use,
+    and ``known`` which of the players see each of them.
+    """
+
+    players: tuple[str, ...]
+    fields: Mapping[str, Field]
+    known: Mapping[str, tuple[bool, ...]]
+
+    def field_of_all(self, name: str) -> Field:
+        """Return a field that all who are bound see; Unfit if one does not."""
+        if blind := [p for p, sees in zip(self.players, self.known[name], strict=True) if not sees]:
+            raise Unfit(f"terms: {name!r} must be seen by all who are bound; not by {', '.join(blind)}")
+        return self.fields[name]
+
+    def place(self, player: str, parameter: str) -> int:
+        """Return a player's place among those who are bound; Unfit if there is no such player."""
+        if player not in self.players:
+            raise Unfit(f"{parameter}: one of those who are bound, {', '.join(self.players)}, got {player!r}")
+        return self.players.index(player)
 
 
 class Terms(ABC):
@@ -21,7 +46,7 @@ class Terms(ABC):
     @property
     @abstractmethod
     def uses(self) -> tuple[str, ...]:
-        """Names of the verifiable fields on which the terms condition; every bound role must see them."""
+        """Names of the verifiable fields on which the terms condition; some player who is bound must see each."""
 
     @property
     @abstractmethod
@@ -53,15 +78,15 @@ class Terms(ABC):
         }
 
     @abstractmethod
-    def suit(self, fields: Mapping[str, Field]) -> None:
-        """Raise Unfit if the verifiable fields are not of the kind that the terms need."""
+    def suit(self, deal: Deal) -> None:
+        """Raise Unfit if players or verifiable fields are not such as the terms need."""
 
     @abstractmethod
-    def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], fields: Mapping[str, Field]) -> Array:
+    def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], deal: Deal) -> Array:
         """Return debts (*batch, n, n), not negative: entry i, j is what i owes j.
 
-        ``numbers`` (*batch) come from ``stated``, ``facts`` {field: (*batch, n)} are the verifiable fields of the n
-        players who are bound, and ``fields`` says how to read them.
+        ``numbers`` (*batch) come from ``stated``, ``facts`` {field: (*batch, n)} are the verifiable fields as the
+        players who are bound see them (0 for who does not), and ``deal`` says how to read them.
         """
 
 
@@ -117,13 +142,13 @@ class Quota(Terms):
             f"each keeps {self.field} to at most {limit} a round; who exceeds it owes {self.fine:g} for each unit above"
         )
 
-    def suit(self, fields: Mapping[str, Field]) -> None:
+    def suit(self, deal: Deal) -> None:
         """Ask for a single number."""
-        field = fields[self.field]
+        field = deal.field_of_all(self.field)
         if isinstance(field.space, Choice) or field.each:
             raise Unfit(f"Quota: a limit needs a field that is a single number, {field.name!r} is {field.space}")
 
-    def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], fields: Mapping[str, Field]) -> Array:
+    def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], deal: Deal) -> Array:
         """Return fine x excess / (n - 1) to each of the others."""
         quantity = to_float(facts[self.field])
         xp, n = namespace(quantity), quantity.shape[-1]
@@ -183,9 +208,9 @@ class Compensation(Terms):
         amount = "an amount that is proposed" if self.theta is None else f"{self.theta:g}"
         return f"whoever plays {self.wrong} pays {amount} to each who plays {self.right}"
 
-    def suit(self, fields: Mapping[str, Field]) -> None:
+    def suit(self, deal: Deal) -> None:
         """Ask for a choice that has both options."""
-        field = fields[self.field]
+        field = deal.field_of_all(self.field)
         if not isinstance(field.space, Choice) or not {self.wrong, self.right} <= set(field.space.options):
             raise Unfit(
                 f"Compensation: wrong {self.wrong!r} and right {self.right!r} must be among the options of field "
@@ -194,9 +219,9 @@ class Compensation(Terms):
         if field.each:
             raise Unfit(f"Compensation: field {field.name!r} must be each player's own choice, not a list of them")
 
-    def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], fields: Mapping[str, Field]) -> Array:
+    def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], deal: Deal) -> Array:
         """Return theta from each wrongdoer to each who did right."""
-        space = fields[self.field].space
+        space = deal.fields[self.field].space
         assert isinstance(space, Choice)
         did = facts[self.field]
         wrong = to_float(did == space.options.index(self.wrong))

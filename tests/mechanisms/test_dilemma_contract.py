@@ -120,7 +120,7 @@ def test_regimes_and_refusals_by_name() -> None:
     assert base | Contract(regime="none") is base
     with pytest.raises(ValueError, match="regime: one of 'none', 'text', 'enforced', got 'soft'"):
         Contract(regime="soft")
-    with pytest.raises(ValueError, match="only on verifiable fields; 'total'.*verifiable: "):
+    with pytest.raises(ValueError, match="only on verifiable fields.*'total'.*verifiable: "):
         base | Contract(Quota(field="total"))
     with pytest.raises(ValueError, match="accuracy: a number from 0 to 1, got 1.5"):
         Court(accuracy=1.5)

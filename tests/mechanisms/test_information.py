@@ -44,7 +44,7 @@ from societas.mechanisms.disclose import Disclose
 from societas.mechanisms.monitor import Monitor
 from societas.mechanisms.sanction import Sanction
 from societas.mechanisms.talk import Talk
-from societas.mechanisms.terms import Compensation, Quota, Terms
+from societas.mechanisms.terms import Compensation, Deal, Quota, Terms
 from societas.testing import check_mechanism
 
 
@@ -86,10 +86,11 @@ class Diligence(Terms):
     fixed = property(lambda self: {"penalty": self.penalty})
     text = property(lambda self: f"who is found idle owes {self.penalty:g}")
 
-    def suit(self, fields: Mapping[str, Field]) -> None:
-        """Take any choice."""
+    def suit(self, deal: Deal) -> None:
+        """Take any choice that all see."""
+        deal.field_of_all(self.field)
 
-    def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], fields: Mapping[str, Field]) -> Array:
+    def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], deal: Deal) -> Array:
         wrong = to_float(facts[self.field] == self.wrong)
         xp, n = namespace(wrong), wrong.shape[-1]
         others = 1.0 - xp.eye(n, dtype=xp.float64, device=device_of(wrong))
@@ -106,9 +107,11 @@ def wage(probability: float, penalty: float, effort: str, *, worlds: int = 1, se
 
 
 def test_a_hidden_act_becomes_a_fact_on_which_a_contract_can_condition() -> None:
-    with pytest.raises(Unfit, match="only on verifiable fields; 'found_effort' of role principal is not"):
+    with pytest.raises(
+        Unfit, match="only on verifiable fields that are one value a player; 'found_effort' is not for principal"
+    ):
         _ = make("HiddenAction") | Contract(Diligence(2.0))
-    with pytest.raises(Unfit, match="'found_effort' of role agent is not"):
+    with pytest.raises(Unfit, match="'found_effort' must be seen by all who are bound; not by agent_0"):
         _ = make("HiddenAction") | Monitor("effort", to=("principal",)) | Contract(Diligence(2.0))
     for penalty in (0.75, 1.25):  # low effort saves the agent 1
         idle, busy = (wage(1.0, penalty, effort).returns["agent"][0, 0] for effort in ("low", "high"))
@@ -137,7 +140,7 @@ def test_the_first_best_is_reached_with_flat_pay_where_effort_is_seen() -> None:
 def test_an_old_quota_on_a_new_fact() -> None:
     """Show in the incomplete contract, which no court could establish: 0.5 at a fine of 2."""
     base = make("IncompleteContract", discount=0.0)
-    with pytest.raises(Unfit, match="'found_show' of role principal is not"):
+    with pytest.raises(Unfit, match="'found_show' is not for principal"):
         _ = base | Contract(Quota(0, 2.0, "found_show", 1))
     game = base | Monitor("show") | Contract(Quota(0, 2.0, "found_show", 1))
     cast = {"principal": does(salary=0.5, consent="accept")}
