@@ -421,6 +421,26 @@ class Voted(Institution):
         none = full(state.stage, (*state.stage.shape, 0), 0.0)
         return self.base.uncertain(state.base, self.bend(state.own, state.base, acts, none))
 
+    def opens(self, own: VoteState, base: Any) -> Array | None:
+        """Say where the mechanism's opening stages are played; with a vote before each round everywhere."""
+        if self.mechanism.each_round:
+            return None
+        return self._played(own, [inner.opens(own.inner, base) for inner in self.under])
+
+    def closes(self, own: VoteState, base: Any) -> Array | None:
+        """Say where the mechanism's closing stages are played."""
+        return self._played(own, [inner.closes(own.inner, base) for inner in self.under])
+
+    def _played(self, own: VoteState, where: list[Array | None]) -> Array | None:
+        if all(mask is None for mask in where):
+            return None
+        masks = dict(zip(map(id, self.under), where, strict=True))
+        everywhere = own.chosen >= -1
+        found: Array = self._chosen(
+            own.chosen, lambda inner: everywhere if masks[id(inner)] is None else masks[id(inner)]
+        )
+        return found
+
     def show(self, own: VoteState, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
         """Show what the mechanism in force shows, and which it is."""
         shown = self._chosen(own.chosen, lambda inner: inner.show(own.inner, base, dict(seen)))

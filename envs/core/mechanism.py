@@ -122,6 +122,14 @@ class Institution(Game):
         """
         return own, outcome
 
+    def opens(self, own: Any, base: Any) -> Array | None:
+        """Say in which worlds the opening stages of the coming round are played, (*batch); None for all."""
+        return None
+
+    def closes(self, own: Any, base: Any) -> Array | None:
+        """Say in which worlds the closing stages of the round just played are played, (*batch); None for all."""
+        return None
+
     def show(self, own: Any, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
         """Return what roles see, given what they see in the base game."""
         return seen
@@ -213,9 +221,7 @@ class Institution(Game):
         """Start the base game and the mechanism."""
         base = self.base.start(u[..., : self.base.draws])
         own = self.begin(base, u[..., self.base.draws :])
-        stage = self.base.stage(base)
-        if self.before or self.opening:
-            stage = stage * 0
+        stage = self.base.stage(base) * 0 if self.before else self._next_round(own, base)
         return Layered(base, stage, stage < 0, own)
 
     def stage(self, state: Layered) -> Array:
@@ -266,9 +272,13 @@ class Institution(Game):
             xp.where(ours, here.welfare, there.welfare),
         )
 
-    def _next_round(self, base: Any) -> Array:
+    def _next_round(self, own: Any, base: Any) -> Array:
         """Return the stage at which a new round begins."""
-        return self.base.stage(base) * 0 + len(self.before) if self.opening else self.base.stage(base) + self._low
+        first = self.base.stage(base) + self._low
+        if not self.opening:
+            return first
+        opening, opens = first * 0 + len(self.before), self.opens(own, base)
+        return opening if opens is None else namespace(first).where(opens, opening, first)
 
     def _through(
         self, state: Layered, acts: Mapping[str, Acts], base_u: Array, own_u: Array
@@ -286,10 +296,14 @@ class Institution(Game):
         own, outcome, ended = self._through(state, acts, base_u, own_u)
         within = self.base.stage(outcome.state) + self._low
         if self.closing:
-            stage = xp.where(ended, self._low + len(self.base.stages), within)
+            closes = self.closes(own, outcome.state)
+            closing = ended if closes is None else ended & closes
+            if closes is not None:
+                within = xp.where(ended, self._next_round(own, outcome.state), within)
+            stage = xp.where(closing, self._low + len(self.base.stages), within)
             layered = Layered(outcome.state, stage, outcome.done, own)
-            return outcome._replace(state=layered, done=outcome.done & ~ended)
-        stage = xp.where(ended, self._next_round(outcome.state), within)
+            return outcome._replace(state=layered, done=outcome.done & ~closing)
+        stage = xp.where(ended, self._next_round(own, outcome.state), within)
         return outcome._replace(state=Layered(outcome.state, stage, outcome.done, own))
 
     def _own_step(self, state: Layered, acts: Mapping[str, Acts], own_u: Array) -> Outcome:
@@ -298,13 +312,14 @@ class Institution(Game):
         zero = to_float(state.stage) * 0.0
         none = {role.name: xp.broadcast_to(zero[..., None], (*zero.shape, role.count)) for role in self.roles}
         stage = state.stage + 1
-        last_before = state.stage == self._low - 1
-        if self.before or self.opening:
-            stage = xp.where(last_before, self.base.stage(state.base) + self._low, stage)
+        if self.opening:
+            stage = xp.where(state.stage == self._low - 1, self.base.stage(state.base) + self._low, stage)
+        if self.before:
+            stage = xp.where(state.stage == len(self.before) - 1, self._next_round(own, state.base), stage)
         final = state.stage == len(self.stages) - 1
         done = zero > 0.0
         if self.closing:
-            stage = xp.where(final, self._next_round(state.base), stage)
+            stage = xp.where(final, self._next_round(own, state.base), stage)
             done = final & state.over
         layered = Layered(state.base, stage, state.over, own)
         return Outcome(layered, {**none, **rewards}, done, zero if welfare is None else welfare)
