@@ -90,8 +90,9 @@ class Averse(Institution):
         """Add up the round, and at its end take what inequity costs; welfare stays."""
         earned = own.earned + joined(outcome.rewards, self.comparing)
         xp, over = namespace(earned), to_float(ended)[..., None]
-        gap = earned[..., None, :] - earned[..., :, None]
-        behind, ahead = total(xp.clip(gap, 0.0, None)), total(xp.clip(-gap, 0.0, None))
+        apart = total(xp.abs(earned[..., None, :] - earned[..., :, None]))
+        lead = len(self.people) * earned - total(earned)[..., None]  # ahead less behind; apart is their sum
+        behind, ahead = (apart - lead) / 2.0, (apart + lead) / 2.0
         felt = (self.mechanism.alpha * behind + self.mechanism.beta * ahead) / (len(self.people) - 1) * over
         lost = parted(felt, self.base, self.comparing)
         rewards = {name: pay - lost[name] if name in lost else pay for name, pay in outcome.rewards.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from ..envs.core import validate
-from ..envs.core.arrays import Array, to_float, to_int
+from ..envs.core.arrays import Array, absent, select, to_float, to_int
 from ..envs.core.chance import normal
 from ..envs.core.fields import Choice, Field, find
 from ..envs.core.game import Game, Outcome, Seen
@@ -16,7 +16,7 @@ from ..envs.core.mechanism import Institution, Mechanism, Unfit
 
 @dataclass(frozen=True)
 class Noise(Mechanism):
-    """Normal errors in what is seen, drawn afresh for each player, component and step; payoffs are untouched.
+    """Normal errors in what is seen, drawn afresh for each player, component and round; payoffs are untouched.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Noise(Mechanism):
 
 
 class NoiseState(NamedTuple):
-    """The errors of the present moment, {role: (*batch, count, *components)}."""
+    """The errors of the present round, {role: (*batch, count, *components)}."""
 
     errors: dict[str, Array]
 
@@ -94,8 +94,10 @@ class Blurred(Institution):
         return self._draw(u)
 
     def settle(self, own: NoiseState, outcome: Outcome, ended: Array, u: Array) -> tuple[NoiseState, Outcome]:
-        """Draw new errors."""
-        return self._draw(u), outcome
+        """Draw new errors where a round was completed, so that nobody reads the same value twice."""
+        if absent(ended):
+            return own, outcome
+        return select(ended, self._draw(u), own), outcome
 
     def show(self, own: NoiseState, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
         """Show the field with its error."""

@@ -236,9 +236,9 @@ def stage_field(stages: tuple[Stage, ...]) -> Field:
 
 def spread(values: Array, count: int) -> Array:
     """Show one number a world to every player of a role: (*batch) to (*batch, count)."""
-    return namespace(values).repeat(values[..., None], count, axis=-1)
+    return namespace(values).broadcast_to(values[..., None], (*values.shape, count))
 
 
 def shared(values: Array, count: int) -> Array:
     """Show the same components to every player of a role: (*batch, k) to (*batch, count, k)."""
-    return namespace(values).repeat(values[..., None, :], count, axis=-2)
+    return namespace(values).broadcast_to(values[..., None, :], (*values.shape[:-1], count, values.shape[-1]))

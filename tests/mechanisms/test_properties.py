@@ -118,9 +118,9 @@ def test_an_imperfect_court_collects_its_share() -> None:
 @pytest.mark.parametrize(
     ("game", "terms", "words"),
     [
-        ("Fishery", Quota(field="stock"), "only on verifiable fields; 'stock' of role fisher is not .*catches, caught"),
-        ("Fishery", Quota(field="effort"), "only on verifiable fields; 'effort' of role fisher is not"),
-        ("Fishery", Quota(field="catches"), "Quota: a limit needs a field that is a single number, 'catches' is"),
+        ("Fishery", Quota(field="stock"), "only on verifiable fields .*'stock' is not for fisher .verifiable: caught"),
+        ("Fishery", Quota(field="effort"), "only on verifiable fields .*'effort' is not for fisher"),
+        ("Fishery", Quota(field="catches"), "fields that are one value a player; 'catches' is not for fisher"),
         ("MatrixGame", Quota(field="own"), "Quota: a limit needs a field that is a single number, 'own' is one of"),
         (
             "Fishery",
@@ -128,7 +128,11 @@ def test_an_imperfect_court_collects_its_share() -> None:
             "wrong 'defect' and right 'cooperate' must be among the options of field",
         ),
         ("MatrixGame", Compensation(wrong="betray"), "wrong 'betray' and right 'cooperate' must be among"),
-        ("MatrixGame", Compensation(field="actions"), "'actions' must be each player's own choice"),
+        (
+            "MatrixGame",
+            Compensation(field="actions"),
+            "fields that are one value a player; 'actions' is not for player",
+        ),
     ],
 )
 def test_terms_that_do_not_suit_are_refused_at_once(game: str, terms: Any, words: str) -> None:
