@@ -162,7 +162,7 @@ def run(
         raise _fail(error) from error
     if dry_run:
         for cell in plan.cells():
-            typer.echo(" x ".join(cell))
+            typer.echo(" x ".join(part for part in cell if part))
         typer.echo(f"{len(plan.cells())} cells")
         return
     from .report import print_tables, read_rows, write_report

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from societas.experiments.spec import arm_name
 from societas.experiments.statistics import RESAMPLES, Interval, lookup, paired_difference, summary
 
 if TYPE_CHECKING:
@@ -88,12 +89,14 @@ def _joined(names: Sequence[str]) -> str:
 
 
 def read_rows(path: Path) -> pd.DataFrame:
-    """Long table of a run; names such as ``none`` or ``null`` stay names, an empty value is nan."""
+    """Long table of a run, policies named with their game where there are several; an empty value is nan."""
     import pandas as pd
 
-    names = dict.fromkeys(("institution", "uncertainty", "policy", "measure"), str)
+    names = dict.fromkeys(("game", "institution", "uncertainty", "policy", "measure"), str)
     values = {"value": ["", "nan", "NaN"]}
     rows = pd.read_csv(path, keep_default_na=False, na_values=values, dtype=names)
+    if "game" in rows:  # tables of other origin may have no such column
+        rows["policy"] = [arm_name(*both) for both in zip(rows["policy"], rows.pop("game"), strict=True)]
     return rows.astype({"value": float})
 
 

@@ -20,7 +20,7 @@ import yaml
 from ..envs.core.episodes import play
 from ..envs.core.game import Game
 from ..envs.core.policy import Policy
-from .spec import Arm, Spec, build_policy
+from .spec import EVERYONE, Arm, Cell, Spec, build_policy
 
 Progress = Callable[[str, float], None]
 """Called with a cell's name and the fraction of it that is done."""
@@ -38,15 +38,9 @@ ALIGNMENT = {
 }
 
 
-def cell_name(cell: tuple[str, str, str]) -> str:
-    """Return the name of a cell, also that of its file."""
-    return "--".join(cell)
-
-
-def play_cell(spec: Spec, cell: tuple[str, str, str], watch: Callable[[float], None]) -> dict[str, Any]:
+def play_cell(spec: Spec, cell: Cell, watch: Callable[[float], None]) -> dict[str, Any]:
     """Learn and play one cell; return measures per world, learning curve and one episode in words."""
-    arm_name, uncertainty, institution = cell
-    game, arm = spec.build(uncertainty, institution), spec.policies[arm_name]
+    game, arm = spec.build(cell.uncertainty, cell.institution, cell.game), spec.policies[cell.policy]
     count = arm.worlds // arm.replicas
     measures: dict[str, list[float]] = {}
     curve: list[float] = []
@@ -56,7 +50,9 @@ def play_cell(spec: Spec, cell: tuple[str, str, str], watch: Callable[[float], N
         def part(fraction: float, done: int = replica) -> None:
             watch((done + fraction) / arm.replicas)
 
-        policies, curve = _learned(game, arm, institution, spec.seed + 1 + replica, part, f"policies.{arm_name}")
+        policies, curve = _learned(
+            game, arm, cell.institution, spec.seed + 1 + replica, part, f"policies.{cell.policy}"
+        )
         share = 0.05 if curve else 1.0
         episodes = play(
             game,
@@ -79,8 +75,12 @@ def _learned(
     game: Game, arm: Arm, institution: str, seed: int, watch: Callable[[float], None], where: str
 ) -> tuple[dict[str, Policy], list[float]]:
     """Return who plays, after all have learned who learn, and the curve of the last of them."""
-    policies = {seat: build_policy(p, institution) for seat, p in arm.players.items() if not p.learning}
-    learners = {seat: player for seat, player in arm.players.items() if player.learning}
+    players = arm.players
+    if EVERYONE in players:
+        players = {role.name: players[EVERYONE] for role in game.roles} | players
+        del players[EVERYONE]
+    policies = {seat: build_policy(p, institution) for seat, p in players.items() if not p.learning}
+    learners = {seat: player for seat, player in players.items() if player.learning}
     curve: list[float] = []
     for number, (seat, player) in enumerate(learners.items()):
         policy, learning = build_policy(player, institution), player.learning
@@ -111,13 +111,13 @@ def _enter(reports: Any) -> None:
     _reports = reports
 
 
-def _work(spec_json: str, cell: tuple[str, str, str], target: str) -> str:
+def _work(spec_json: str, cell: Cell, target: str) -> str:
     """Run one cell in a worker and keep its result; return its name."""
     import sys
 
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-    spec, name, last = Spec.model_validate_json(spec_json), cell_name(cell), [0.0]
+    spec, name, last = Spec.model_validate_json(spec_json), cell.name, [0.0]
 
     def watch(fraction: float) -> None:
         now = time.monotonic()
@@ -177,25 +177,23 @@ def run(
     write_atomically(
         target / "spec.yaml", yaml.safe_dump(_plain_spec(spec), sort_keys=False, allow_unicode=True, width=100)
     )
-    waiting = [cell for cell in spec.cells() if not (cells / f"{cell_name(cell)}.json").exists()]
+    waiting = [cell for cell in spec.cells() if not (cells / f"{cell.name}.json").exists()]
     if progress:
         for cell in set(spec.cells()) - set(waiting):
-            progress(cell_name(cell), 1.0)
+            progress(cell.name, 1.0)
     if waiting:
         _run_cells(spec, waiting, cells, workers or os.cpu_count() or 1, progress)
     _gather(spec, target, cells, started, command)
     return target
 
 
-def _cost(spec: Spec, cell: tuple[str, str, str]) -> int:
+def _cost(spec: Spec, cell: Cell) -> int:
     """Order of starting: models first, then learners, so that the long cells do not come last."""
-    players = spec.policies[cell[0]].players.values()
+    players = spec.policies[cell.policy].players.values()
     return -2 if any(p.policy == "llm" for p in players) else -1 if any(p.learning for p in players) else 0
 
 
-def _run_cells(
-    spec: Spec, waiting: list[tuple[str, str, str]], cells: Path, workers: int, progress: Progress | None
-) -> None:
+def _run_cells(spec: Spec, waiting: list[Cell], cells: Path, workers: int, progress: Progress | None) -> None:
     context = multiprocessing.get_context("spawn")
     # inherited by the workers: one thread each, or they get in each other's way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -207,7 +205,7 @@ def _run_cells(
         )
         try:
             jobs = {
-                pool.submit(_work, spec.model_dump_json(), cell, str(cells / f"{cell_name(cell)}.json"))
+                pool.submit(_work, spec.model_dump_json(), cell, str(cells / f"{cell.name}.json"))
                 for cell in sorted(waiting, key=lambda cell: _cost(spec, cell))
             }
             while jobs:
@@ -227,23 +225,23 @@ def _run_cells(
 
 def _plain_spec(spec: Spec) -> dict[str, Any]:
     """Return the spec as the report wants it: names of levels, institutions and policies in order, and the whole."""
-    whole = spec.model_dump()
+    whole, cells = spec.model_dump(), spec.cells()
+    games = [spec.build(c.uncertainty, c.institution, c.game) for c in {c.game: c for c in reversed(cells)}.values()]
+    games.reverse()
     return {
         "name": spec.name,
         "title": spec.title,
         "question": spec.question,
         "design": spec.design,
-        "game": spec.build(next(iter(spec.uncertainty)), spec.baseline).name,
+        "game": ", ".join(game.name for game in games),
         "measures": spec.measures,
         "headline": spec.headline,
         "baseline": spec.baseline,
         "dial": spec.dial,
-        "zero": "equilibrium"
-        if spec.build(next(iter(spec.uncertainty)), spec.baseline).benchmarks().baseline is None
-        else "baseline",
+        "zero": "equilibrium" if all(game.benchmarks().baseline is None for game in games) else "baseline",
         "institutions": list(spec.institutions),
         "uncertainty": list(spec.uncertainty),
-        "policies": list(spec.policies),
+        "policies": list(dict.fromkeys(cell.arm for cell in cells)),
         "spec": whole,
     }
 
@@ -252,21 +250,20 @@ def _gather(spec: Spec, target: Path, cells: Path, started: datetime, command: s
     """Write the long table, curves, episodes and provenance from the finished cells."""
     episodes, curves, rows, seconds = [], [], [], 0.0
     for cell in spec.cells():
-        policy, uncertainty, institution = cell
-        result = json.loads((cells / f"{cell_name(cell)}.json").read_text(encoding="utf-8"))
+        result = json.loads((cells / f"{cell.name}.json").read_text(encoding="utf-8"))
         seconds += result["seconds"]
-        place = [institution, uncertainty, policy]
+        place = [cell.game, cell.institution, cell.uncertainty, cell.policy]
         for measure, values in result["measures"].items():
             rows += [[*place, world, measure, repr(value)] for world, value in enumerate(values)]
         step = max(1, len(result["curve"]) // 200)
         for begin in range(0, len(result["curve"]), step):
             part = result["curve"][begin : begin + step]
             curves.append([*place, begin + len(part), repr(sum(part) / len(part))])
-        names = {"institution": institution, "uncertainty": uncertainty, "policy": policy}
+        names = {"institution": cell.institution, "uncertainty": cell.uncertainty, "policy": cell.arm}
         episodes.append({**names, "text": result["episode"]})
-    _write_csv(target / "rows.csv", ["institution", "uncertainty", "policy", "world", "measure", "value"], rows)
+    _write_csv(target / "rows.csv", ["game", "institution", "uncertainty", "policy", "world", "measure", "value"], rows)
     if curves:
-        _write_csv(target / "curves.csv", ["institution", "uncertainty", "policy", "episode", "value"], curves)
+        _write_csv(target / "curves.csv", ["game", "institution", "uncertainty", "policy", "episode", "value"], curves)
     write_atomically(target / "episodes.json", json.dumps(episodes, indent=1))
     write_atomically(target / "meta.json", json.dumps(_provenance(spec, started, seconds, command), indent=1))
 
@@ -285,11 +282,10 @@ def _provenance(spec: Spec, started: datetime, seconds: float, command: str) -> 
     from importlib.metadata import version
 
     measures = dict(ALIGNMENT)
-    for level in spec.uncertainty:
-        for institution in spec.institutions:
-            for m in spec.build(level, institution).reports:
-                about = {"means": m.means, "formula": m.formula, "unit": m.unit, "source": m.source, "better": m.better}
-                measures[m.name] = about
+    for cell in spec.cells():
+        for m in spec.build(cell.uncertainty, cell.institution, cell.game).reports:
+            about = {"means": m.means, "formula": m.formula, "unit": m.unit, "source": m.source, "better": m.better}
+            measures[m.name] = about
     return {
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),

@@ -7,7 +7,7 @@ import hashlib
 import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +20,36 @@ SHIPPED = Path(__file__).parent / "specs"
 
 Part = dict[str, dict[str, Any]]
 """One registered name with its parameters: ``{"Talk": {"rounds": 2}}``."""
+
+Layers = list[Part] | dict[str, list[Part]]
+"""Mechanisms, innermost first; where they differ between games, by game."""
+
+EVERYONE = "everyone"
+"""The seat of a policy that plays every role."""
+
+
+class Cell(NamedTuple):
+    """One cell of the table; ``game`` is empty where an experiment has one game only."""
+
+    policy: str
+    game: str
+    uncertainty: str
+    institution: str
+
+    @property
+    def name(self) -> str:
+        """Name, also that of its file."""
+        return "--".join(part for part in self if part)
+
+    @property
+    def arm(self) -> str:
+        """Who plays what, as the report names it."""
+        return arm_name(self.policy, self.game)
+
+
+def arm_name(policy: str, game: str) -> str:
+    """Return the name of a policy in a game, as the report has it."""
+    return f"{policy}, {game}" if game else policy
 
 
 class Strict(BaseModel):
@@ -50,7 +80,7 @@ class Player(Strict):
 
 
 class Arm(Strict):
-    """Who plays: policies by role or player, and how many worlds are measured.
+    """Who plays: policies by role or player, or for ``everyone``, and how many worlds are measured.
 
     Those who learn do so in the order in which they are named. ``replicas`` repeats the learning that often with other
     seeds, each measured in an equal part of the worlds; the mean of each is then one observation, so that intervals
@@ -69,9 +99,10 @@ class Arm(Strict):
 
 
 class Spec(Strict):
-    """An experiment: one game x uncertainty levels x institutions x policies, on common random numbers.
+    """An experiment: games x uncertainty levels x institutions x policies, on common random numbers.
 
-    Levels and institutions are lists of mechanisms; ``game: {parameter: value}`` among them changes the game itself.
+    There is one ``game``, or several ``games`` by name. Levels and institutions are lists of mechanisms, or such lists by
+    game; a game without a list is left out. ``game: {parameter: value}`` among them changes the game itself.
     ``dial`` says what the levels are where they are numbers: the headline is then drawn over them.
     """
 
@@ -79,9 +110,10 @@ class Spec(Strict):
     title: str
     question: str
     design: str
-    game: Part
-    uncertainty: dict[str, list[Part]]
-    institutions: dict[str, list[Part]]
+    game: Part | None = None
+    games: dict[str, Part] = {}
+    uncertainty: dict[str, Layers]
+    institutions: dict[str, Layers]
     policies: dict[str, Arm]
     measures: list[str]
     headline: str = "alignment"
@@ -91,6 +123,8 @@ class Spec(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> Spec:
+        if bool(self.game) == bool(self.games):
+            raise ValueError("game, games: either one game, or several by name; not both")
         if self.baseline not in self.institutions:
             raise ValueError(f"baseline: one of the institutions {', '.join(self.institutions)}, got {self.baseline!r}")
         if self.headline not in self.measures:
@@ -98,30 +132,51 @@ class Spec(Strict):
         if self.dial:
             for level in self.uncertainty:
                 _number(level)
-        for level in self.uncertainty:
-            for institution in self.institutions:
-                self.build(level, institution)  # every cell must be a game; what is wrong is said before anything runs
+        for part, named in (("uncertainty", self.uncertainty), ("institutions", self.institutions)):
+            for name, layers in named.items():
+                if unknown := [game for game in layers if isinstance(layers, dict) and game not in self.games]:
+                    raise ValueError(f"{part}.{name}: one of the games {', '.join(self.games)}, got {unknown[0]!r}")
+        for game in self.games or ("",):
+            if _layers(self.institutions[self.baseline], game) is None:
+                raise ValueError(
+                    f"baseline: the institution {self.baseline!r} must be there in every game, not in {game!r}"
+                )
+        for cell in self.cells():
+            self.build(cell.uncertainty, cell.institution, cell.game)  # what is wrong is said before anything runs
         return self
 
-    def build(self, uncertainty: str, institution: str) -> Game:
+    def build(self, uncertainty: str, institution: str, game: str = "") -> Game:
         """Return the game of a cell. Uncertainty comes first, so that its draws are the same in every institution."""
-        parts = self.uncertainty[uncertainty] + self.institutions[institution]
-        ((name, parameters),) = self.game.items()
+        inner, outer = _layers(self.uncertainty[uncertainty], game), _layers(self.institutions[institution], game)
+        parts = [*(inner or []), *(outer or [])]
+        ((name, parameters),) = (self.games[game] if game else self.game or {}).items()
         changes = [part["game"] for part in parts if "game" in part]
-        game: Game = build("games", {name: functools.reduce(operator.or_, changes, parameters or {})})
+        built: Game = build("games", {name: functools.reduce(operator.or_, changes, parameters or {})})
         for part in parts:
             if "game" not in part:
-                game = game | build("mechanisms", part)
-        return game
+                built = built | build("mechanisms", part)
+        return built
 
-    def cells(self) -> list[tuple[str, str, str]]:
-        """Return the cells (policy, uncertainty, institution) in order."""
-        return [(p, u, i) for p in self.policies for u in self.uncertainty for i in self.institutions]
+    def cells(self) -> list[Cell]:
+        """Return the cells in order: those of which the game has the level and the institution."""
+        return [
+            Cell(policy, game, level, institution)
+            for policy in self.policies
+            for game in self.games or ("",)
+            for level, inner in self.uncertainty.items()
+            for institution, outer in self.institutions.items()
+            if _layers(inner, game) is not None and _layers(outer, game) is not None
+        ]
 
     @property
     def sha256(self) -> str:
         """Hash of all that determines the result."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def _layers(layers: Layers, game: str) -> list[Part] | None:
+    """Return the mechanisms for a game; None where it is left out."""
+    return layers if isinstance(layers, list) else layers.get(game)
 
 
 def _number(level: str) -> float:
@@ -142,8 +197,9 @@ def build(kind: str, part: Part) -> Any:
 def _value(value: Any) -> Any:
     if isinstance(value, Mapping) and len(value) == 1:
         ((name, _),) = value.items()
-        if name in registry.entries("parts"):
-            return build("parts", dict(value))
+        for kind in ("parts", "mechanisms"):
+            if name in registry.entries(kind):
+                return build(kind, dict(value))
     if isinstance(value, list):
         return tuple(_value(item) for item in value)
     return value

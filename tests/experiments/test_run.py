@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from societas.experiments import spec as specs
 from societas.experiments.cli import app
-from societas.experiments.run import cell_name, folder, play_cell, run
+from societas.experiments.run import folder, play_cell, run
 
 SMALL: dict[str, Any] = {
     "learners": {"worlds": 3, "episodes": 30},
@@ -39,7 +39,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_table(small: Path, tmp_path: Pa
     table = (whole / "rows.csv").read_bytes()
     half = folder(plan, tmp_path / "two")
     for cell in plan.cells()[::2]:  # what a killed run leaves behind: some finished cells, and a part of another
-        kept = half / "cells" / f"{cell_name(cell)}.json"
+        kept = half / "cells" / f"{cell.name}.json"
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_bytes((whole / "cells" / kept.name).read_bytes())
     (half / "cells" / ".torn.json.1.part").write_text("{", encoding="utf-8")
@@ -47,14 +47,14 @@ def test_a_killed_run_goes_on_and_gives_the_same_table(small: Path, tmp_path: Pa
     again = run(plan, tmp_path / "two", workers=1, progress=lambda name, share: told.append((name, share)))
     assert again == half
     assert (again / "rows.csv").read_bytes() == table
-    assert {name for name, share in told if share == 1.0} == {cell_name(cell) for cell in plan.cells()}
+    assert {name for name, share in told if share == 1.0} == {cell.name for cell in plan.cells()}
 
 
 def test_institutions_share_their_chance(small: Path) -> None:
     """Talk that nobody acts on changes nothing: the same worlds meet the same draws under both institutions."""
     plan = specs.load(small)
     none, talk = (
-        play_cell(plan, ("characters", "noisy", institution), lambda _: None)["measures"]
+        play_cell(plan, specs.Cell("characters", "", "noisy", institution), lambda _: None)["measures"]
         for institution in ("none", "talk")
     )
     assert none["gain"] == talk["gain"]
