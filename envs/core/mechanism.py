@@ -302,6 +302,8 @@ class Institution(Game):
                 within = xp.where(ended, self._next_round(own, outcome.state), within)
             stage = xp.where(closing, self._low + len(self.base.stages), within)
             layered = Layered(outcome.state, stage, outcome.done, own)
+            if closes is not None and not absent(state.over):  # ended, while other worlds play their closing stages
+                layered = select(state.over, state, layered)
             return outcome._replace(state=layered, done=outcome.done & ~closing)
         stage = xp.where(ended, self._next_round(own, outcome.state), within)
         return outcome._replace(state=Layered(outcome.state, stage, outcome.done, own))
