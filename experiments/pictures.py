@@ -1,7 +1,8 @@
 """The pictures of a report: headline measure by institution, and learning curves.
 
-Colour stands for the institution in every picture (Okabe and Ito's palette, which colour-blind
-readers can tell apart), the filling of a marker for the level of uncertainty, a panel for a policy.
+Colour stands for the institution (Okabe and Ito's palette, which colour-blind readers can tell apart), the filling of a
+marker for the level of uncertainty, a panel for a policy. Where there are several games, they stand side by side, rows are
+institutions, and colour and marker stand for the level.
 
 Source of the palette: M. Okabe, K. Ito, "Color Universal Design" (2008); B. Wong, "Points of view:
 Color blindness", Nature Methods 8 (2011) 441.
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["curves", "headline", "png", "svg"]
 
 OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]
+LEVELS, MARKERS = (
+    ["#08306B", "#2878B8", "#56B4E9", "#E69F00", "#D55E00"],
+    "osDv^",
+)  # of uncertainty, from little to much
 INK, GREY, FAINT = "#222222", "#666666", "#BBBBBB"
 WIDTH, LEFT, RIGHT = 4.8, 0.95, 0.12  # inches; narrow, so that the text stays legible on a phone
 
@@ -144,7 +149,7 @@ def headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any],
     Markers are means over worlds, bars their intervals, faint dots single worlds.  Where the
     headline is ``alignment``, lines mark 0 (equilibrium, or the game's own baseline) and 1 (first best).
     Where the specification names a ``dial``, the levels are numbers and the headline is drawn over them:
-    a line for each institution, with its interval shaded.
+    a line for each institution, with its interval shaded. Several games stand side by side.
 
     Parameters
     ----------
@@ -154,7 +159,91 @@ def headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any],
         The run's specification and its record.
     """
     with _style():
+        if len(spec.get("games", ())) > 1:
+            return _side_by_side(summary, spec, meta)
         return (_over_dial if spec.get("dial") else _headline)(summary, rows, spec, meta)
+
+
+def _side_by_side(summary: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[str, Any]) -> Figure:
+    """A column for each policy in each game, a row for each institution, a marker for each level of uncertainty."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    measure, institutions, levels = str(spec["headline"]), list(spec["institutions"]), list(spec["uncertainty"])
+    cells = lookup(summary[summary["measure"] == measure])
+    arms = [arm for arm in spec["policies"] if any(key[0] == arm for key in cells)]
+    marks = _marks(spec, measure)
+    low, high = _limits([m.mean for m, _ in cells.values()], np.array([]), list(marks))
+    shades = [LEVELS[round(j * (len(LEVELS) - 1) / max(len(levels) - 1, 1))] for j in range(len(levels))]
+
+    left, column, between, head, foot = 1.25, 2.1, 0.18, 0.78, 0.62
+    row = 0.15 * len(levels) + 0.08
+    width, height = left + len(arms) * (column + between), head + row * len(institutions) + foot
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    about: Mapping[str, Any] = meta.get("measures", {}).get(measure, {})
+    for index, arm in enumerate(arms):
+        box = (
+            (left + index * (column + between)) / width,
+            foot / height,
+            column / width,
+            row * len(institutions) / height,
+        )
+        axes = figure.add_axes(box)
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
+        axes.set(xlim=(low, high), ylim=(len(institutions) - 0.5, -0.5))
+        axes.set_title(arm.removeprefix(f"{_only(spec)}, "), loc="left", fontweight="bold", fontsize=11, pad=20)
+        axes.tick_params(axis="y", length=0)
+        axes.set_yticks(range(len(institutions)), [textwrap.fill(n.replace("_", " "), 17) for n in institutions])
+        axes.tick_params(axis="y", labelleft=index == 0)
+        for i in range(0, len(institutions), 2):
+            axes.axhspan(i - 0.5, i + 0.5, color="#F4F4F4", linewidth=0, zorder=-1)
+        for at, name in marks.items():
+            axes.axvline(at, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+            axes.annotate(
+                name,
+                xy=(at, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 4),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8.5,
+                color=GREY,
+            )
+        for i, institution in enumerate(institutions):
+            there = [(j, cells.get((arm, level, institution, measure))) for j, level in enumerate(levels)]
+            if all(found is None for _, found in there):
+                axes.text((low + high) / 2, i, "does not apply", ha="center", va="center", fontsize=8.5, color=GREY)
+            for j, found in there:
+                if found is None:
+                    continue
+                mean, y = found[0], i + (j - (len(levels) - 1) / 2) * 0.15 / row
+                axes.plot([mean.low, mean.high], [y, y], color=shades[j], linewidth=1.6, zorder=3)
+                axes.plot(mean.mean, y, MARKERS[j % len(MARKERS)], markersize=5, color=shades[j], zorder=4)
+        axes.set_xlabel(_axis_name(measure, about), labelpad=4)
+    keys = [
+        Line2D([], [], marker=MARKERS[j % len(MARKERS)], color=shades[j], linewidth=1.6, markersize=5, label=level)
+        for j, level in enumerate(levels)
+    ]
+    figure.legend(
+        handles=keys,
+        title="mean and 95% interval",
+        loc="upper left",
+        ncols=len(keys),
+        frameon=False,
+        fontsize=9.5,
+        title_fontsize=9,
+        alignment="left",
+    )
+    return figure
+
+
+def _only(spec: Mapping[str, Any]) -> str:
+    """Return the name of the only policy, with which the names of all arms begin; empty if there are several."""
+    names = {arm.rpartition(", ")[0] for arm in spec["policies"]}
+    return names.pop() if len(names) == 1 else ""
 
 
 def _headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[str, Any]) -> Figure:

@@ -242,6 +242,7 @@ def _plain_spec(spec: Spec) -> dict[str, Any]:
         "institutions": list(spec.institutions),
         "uncertainty": list(spec.uncertainty),
         "policies": list(dict.fromkeys(cell.arm for cell in cells)),
+        "games": list(spec.games),
         "spec": whole,
     }
 

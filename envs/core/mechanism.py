@@ -247,6 +247,24 @@ class Institution(Game):
 
     def step(self, state: Layered, acts: Mapping[str, Acts], u: Array) -> Outcome:
         """Advance by one stage, of the base game or of the mechanism, world by world."""
+        outcome = self._step(state, acts, u)
+        if not self._uneven:
+            return outcome
+        finished = state.over & (state.stage < self._low + len(self.base.stages))
+        if absent(finished):
+            return outcome
+        return outcome._replace(state=select(finished, state, outcome.state), done=outcome.done | finished)
+
+    @functools.cached_property
+    def _uneven(self) -> bool:
+        """Whether worlds may end after different numbers of steps because stages around their rounds were skipped.
+
+        Those that ended then stand still, so that they are not asked for a round beyond the last.
+        """
+        kind = type(self)
+        return kind.opens is not Institution.opens or kind.closes is not Institution.closes
+
+    def _step(self, state: Layered, acts: Mapping[str, Acts], u: Array) -> Outcome:
         base_u, own_u = u[..., : self.base.draws], u[..., self.base.draws :]
         if not self._added:
             own, outcome, _ = self._through(state, acts, base_u, own_u)
@@ -302,8 +320,6 @@ class Institution(Game):
                 within = xp.where(ended, self._next_round(own, outcome.state), within)
             stage = xp.where(closing, self._low + len(self.base.stages), within)
             layered = Layered(outcome.state, stage, outcome.done, own)
-            if closes is not None and not absent(state.over):  # ended, while other worlds play their closing stages
-                layered = select(state.over, state, layered)
             return outcome._replace(state=layered, done=outcome.done & ~closing)
         stage = xp.where(ended, self._next_round(own, outcome.state), within)
         return outcome._replace(state=Layered(outcome.state, stage, outcome.done, own))

@@ -64,9 +64,13 @@ _entries: dict[str, dict[str, str]] = {
         "Vote": "societas.mechanisms.vote:Vote",
     },
     "parts": {
+        "Bonus": "societas.mechanisms.schedules:Bonus",
         "Compensation": "societas.mechanisms.terms:Compensation",
         "Court": "societas.mechanisms.contract:Court",
+        "Linear": "societas.mechanisms.schedules:Linear",
         "Quota": "societas.mechanisms.terms:Quota",
+        "Share": "societas.mechanisms.schedules:Share",
+        "Table": "societas.mechanisms.schedules:Table",
     },
     "policies": {
         "callable": "societas.policies.callable:Callable",

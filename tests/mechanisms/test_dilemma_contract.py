@@ -118,7 +118,7 @@ def test_transfers_sum_to_zero_and_only_consent_binds(limit: int, fine: float, w
 def test_regimes_and_refusals_by_name() -> None:
     base = societas.make("Fishery")
     assert base | Contract(regime="none") is base
-    with pytest.raises(ValueError, match="regime: one of 'none', 'text', 'enforced', got 'soft'"):
+    with pytest.raises(ValueError, match="regime: one of 'none', 'text', 'enforced', 'relational', got 'soft'"):
         Contract(regime="soft")
     with pytest.raises(ValueError, match="only on verifiable fields.*'total'.*verifiable: "):
         base | Contract(Quota(field="total"))
