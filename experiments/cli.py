@@ -1,4 +1,4 @@
-"""The command line: list, describe, play, run, report, fetch."""
+"""The command line: list, describe, play, audit, auctions, run, report, fetch."""
 
 from __future__ import annotations
 
@@ -221,6 +221,43 @@ class _Bar:
 
 
 @app.command()
+def audit(
+    name: str,
+    under: Annotated[
+        list[str],
+        typer.Option(help="A mechanism on top, 'Tax' or '{Tax: {rates: [0.5]}}'; may be repeated, innermost first."),
+    ] = [],  # noqa: B006  (typer reads the default)
+    policy: Annotated[
+        list[str], typer.Option(help="Who plays a role, ROLE=NAME; by default all play the equilibrium.")
+    ] = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
+) -> None:
+    """Audit incentives: who gains by doing otherwise, alone or together, and what else theory asks of an institution."""
+    from rich.console import Console
+
+    from ..envs.core import registry
+    from ..mechanisms.audit import report as audited
+    from .spec import build
+
+    game, console = _game(name, set_), Console()
+    try:
+        for layer in under:
+            part = _value(layer)
+            game = game | (
+                registry.resolve("mechanisms", part).suited(game)
+                if isinstance(part, str)
+                else build("mechanisms", part)
+            )
+        names = dict.fromkeys((role.name for role in game.roles), "equilibrium") | _options(policy)
+        policies = {role: registry.create("policies", played) for role, played in names.items()}
+        typer.echo(
+            audited(game, policies, width=console.width if console.is_terminal else 120, colour=console.is_terminal)
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _fail(error.args[0]) from error
+
+
+@app.command()
 def report(folder: Path) -> None:
     """Write the report of a run anew."""
     from .report import write_report
@@ -228,6 +265,30 @@ def report(folder: Path) -> None:
     if not (folder / "rows.csv").is_file():
         raise _fail(f"{folder}: no finished run (rows.csv is missing)")
     typer.echo(write_report(folder))
+
+
+@app.command()
+def auctions(seed: int = 0) -> None:
+    """Learn four auctions whose optimum is known, and print what was found beside it (half a minute)."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..mechanisms.design.auctions import known
+
+    console = Console()
+    table = Table("setting", "objective", "found", "best possible", "gap", "mean regret", "largest", "seconds")
+    for row in known(seed, watch=lambda text: console.print(f"learning: {text}", highlight=False)):
+        table.add_row(
+            row["setting"],
+            row["objective"],
+            f"{row['found']:.4f}",
+            f"{row['best']:.4f}",
+            f"{row['gap']:+.1%}",
+            f"{row['regret']:.5f}",
+            f"{row['most_regret']:.4f}",
+            f"{row['seconds']:.0f}",
+        )
+    console.print(table)
 
 
 @app.command()

@@ -177,7 +177,7 @@ def _side_by_side(summary: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[
     low, high = _limits([m.mean for m, _ in cells.values()], np.array([]), list(marks))
     shades = [LEVELS[round(j * (len(LEVELS) - 1) / max(len(levels) - 1, 1))] for j in range(len(levels))]
 
-    left, column, between, head, foot = 1.25, 2.1, 0.18, 0.78, 0.62
+    left, column, between, head, foot = 1.4, 2.1, 0.22, 1.08, 0.62
     row = 0.15 * len(levels) + 0.08
     width, height = left + len(arms) * (column + between), head + row * len(institutions) + foot
     figure = Figure(figsize=(width, height))
@@ -196,7 +196,7 @@ def _side_by_side(summary: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[
         axes.set(xlim=(low, high), ylim=(len(institutions) - 0.5, -0.5))
         axes.set_title(arm.removeprefix(f"{_only(spec)}, "), loc="left", fontweight="bold", fontsize=11, pad=20)
         axes.tick_params(axis="y", length=0)
-        axes.set_yticks(range(len(institutions)), [textwrap.fill(n.replace("_", " "), 17) for n in institutions])
+        axes.set_yticks(range(len(institutions)), [textwrap.fill(n.replace("_", " "), 16) for n in institutions])
         axes.tick_params(axis="y", labelleft=index == 0)
         for i in range(0, len(institutions), 2):
             axes.axhspan(i - 0.5, i + 0.5, color="#F4F4F4", linewidth=0, zorder=-1)
@@ -229,7 +229,7 @@ def _side_by_side(summary: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[
     ]
     figure.legend(
         handles=keys,
-        title="mean and 95% interval",
+        title=f"{measure}, mean and 95% interval",
         loc="upper left",
         ncols=len(keys),
         frameon=False,

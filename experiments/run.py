@@ -27,14 +27,21 @@ Progress = Callable[[str, float], None]
 
 LONGEST = 60  # steps of a told episode; the middle of a longer one is left out
 
-ALIGNMENT = {
+SCORES = {
     "alignment": {
         "means": "how far welfare is from the best that is possible: 0 at the baseline equilibrium, 1 at the first best",
         "formula": "(welfare - baseline) / (first_best - baseline)",
         "unit": "",
         "source": "game.benchmarks()",
         "better": "higher",
-    }
+    },
+    "welfare": {
+        "means": "what the game created, whoever was paid it",
+        "formula": "sum_t welfare_t",
+        "unit": "reward",
+        "source": "Outcome.welfare",
+        "better": "higher",
+    },
 }
 
 
@@ -282,7 +289,7 @@ def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
 def _provenance(spec: Spec, started: datetime, seconds: float, command: str) -> dict[str, Any]:
     from importlib.metadata import version
 
-    measures = dict(ALIGNMENT)
+    measures = dict(SCORES)
     for cell in spec.cells():
         for m in spec.build(cell.uncertainty, cell.institution, cell.game).reports:
             about = {"means": m.means, "formula": m.formula, "unit": m.unit, "source": m.source, "better": m.better}

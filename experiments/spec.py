@@ -141,8 +141,11 @@ class Spec(Strict):
                 raise ValueError(
                     f"baseline: the institution {self.baseline!r} must be there in every game, not in {game!r}"
                 )
-        for cell in self.cells():
-            self.build(cell.uncertainty, cell.institution, cell.game)  # what is wrong is said before anything runs
+        known = {"alignment", "welfare"}
+        for cell in self.cells():  # what is wrong is said before anything runs
+            known |= {m.name for m in self.build(cell.uncertainty, cell.institution, cell.game).reports}
+        if unknown := [name for name in self.measures if name not in known]:
+            raise ValueError(f"measures: of {', '.join(sorted(known))}, got {unknown[0]!r}")
         return self
 
     def build(self, uncertainty: str, institution: str, game: str = "") -> Game:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..envs.core.arrays import Array, full, namespace, to_float, to_int, total
+from ..envs.core.arrays import Array, absent, full, namespace, to_float, to_int, total
 from ..envs.core.fields import Choice, Field, Real, Role
 from ..envs.core.game import Acts, Game, Outcome, Seen, Stage, shared
 from ..envs.core.mechanism import joined, parted
@@ -94,11 +94,12 @@ class Contracted(Proposed):
 
     def settle(self, own: ContractState, outcome: Outcome, ended: Array, u: Array) -> tuple[ContractState, Outcome]:
         """Establish the facts of the round; where the contract is enforced, move what is owed; end what has ended."""
-        xp = namespace(own.status)
+        if absent(ended):
+            return own, outcome
         holds = (own.status == IN_FORCE) & ended
         debts = self._debts(own, outcome.state) * to_float(holds)[..., None, None]
-        owes = xp.sum(debts, axis=-1) > 0
-        own = own._replace(breaches=own.breaches + xp.mean(to_float(owes), axis=-1))
+        owes = total(debts) > 0
+        own = own._replace(breaches=own.breaches + total(to_float(owes)) / len(self.parties))
         own, outcome, broken = self._followed(own, outcome, debts, owes, ended, u)
         return self._aged(own, holds, ended, broken, u), outcome
 
@@ -123,10 +124,10 @@ class Contracted(Proposed):
         if contract.remedy != "termination":
             if contract.remedy == "damages":
                 debts = debts * contract.damages
-            pay = xp.sum(debts, axis=-2) - xp.sum(debts, axis=-1)
+            pay = total(debts, axis=-2) - total(debts)
             if self.delays:
                 own, pay = self._delayed(own, pay, ended, outcome.done)
-            own = own._replace(moved=own.moved + xp.sum(xp.abs(pay), axis=-1) / 2)
+            own = own._replace(moved=own.moved + total(xp.abs(pay)) / 2)
         welfare = outcome.welfare
         if self.charges:
             costs = contract.court.cost * to_float(owes)

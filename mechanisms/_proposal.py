@@ -65,7 +65,7 @@ class Proposed(Party):
         propose = Stage(self.named("propose"), means)
         if contract.proposer != "auctioned":
             return propose, answer
-        return Stage(self.named("bid"), f"{first}: {who} bid for the right to propose the contract"), propose, answer
+        return Stage(self.named("tender"), f"{first}: {who} bid for the right to propose the contract"), propose, answer
 
     def sees(self, role: Role) -> tuple[Field, ...]:
         """Show the answer, the numbers of the terms, and who proposes."""
@@ -120,7 +120,9 @@ class Proposed(Party):
         asked: list[Field] = []
         if contract.proposer == "auctioned":
             means = "what you bid for the right to propose; the highest bidder pays the second-highest bid"
-            asked.append(Field(self.named("bid"), Real(0.0, contract.highest_bid), means, stage=self.named("bid")))
+            asked.append(
+                Field(self.named("tender"), Real(0.0, contract.highest_bid), means, stage=self.named("tender"))
+            )
         proposer = None if self.fixed is None else self.parties[self.fixed]
         mine = None if proposer is None else tuple(i for i, player in enumerate(role.players) if player == proposer)
         if self.proposes and mine != ():
@@ -254,7 +256,7 @@ class Proposed(Party):
         """Auction the right to propose; record the proposal, or the answers; pay the side payment on acceptance."""
         price = None
         if self.mechanism.proposer == "auctioned":
-            own, price = self._auction(self._is(stage, "bid"), own, acts)
+            own, price = self._auction(self._is(stage, "tender"), own, acts)
         if self.proposes:
             own = self._propose(self._is(stage, "propose"), own, acts)
         own, pay = self._answered(self._is(stage, "consent"), own, acts)
@@ -264,7 +266,7 @@ class Proposed(Party):
 
     def _auction(self, bidding: Array, own: ContractState, acts: Mapping[str, Acts]) -> tuple[ContractState, Array]:
         """Return who may propose, and what everyone pays or gets (*batch, players)."""
-        bids = to_float(joined({role: acts[role][self.named("bid")] for role in self.bound}, self.bound))
+        bids = to_float(joined({role: acts[role][self.named("tender")] for role in self.bound}, self.bound))
         xp, n = namespace(bids), len(self.parties)
         first, best, price = own.status * 0, bids[..., 0], bids[..., 0] * 0.0
         for i in range(1, n):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from ..envs.core.arrays import Array, full, namespace, to_float, to_int
-from ..envs.core.fields import Choice, Field, Role, Space
+from ..envs.core.fields import Choice, Field, Role, Space, Text
 from ..envs.core.game import Acts, Game, shared, spread
 from ..envs.core.mechanism import Unfit
 
@@ -44,6 +44,8 @@ class Column:
             denies = f"no {who}" if roles else who
             raise Unfit(f"field: {denies} in {game.name} {verb} {name!r}; there are: {', '.join(known) or 'none'}")
         first = fields[0]
+        if isinstance(first.space, Text):
+            raise Unfit(f"field: {name!r} of {game.name} is free text, neither a number nor a choice")
         if any((f.space, f.each, f.stage) != (first.space, first.each, first.stage) for f in fields):
             raise Unfit(f"field: {name!r} is not the same for all roles of {game.name} that {verb[:-1]} it")
         stage = [s.name for s in game.stages].index(first.stage) if kind == "acts" else 0

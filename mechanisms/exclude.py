@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..envs.core import validate, words
-from ..envs.core.arrays import Array, device_of, full, namespace, to_float, to_int
+from ..envs.core.arrays import Array, align, device_of, full, namespace, to_float, to_int
 from ..envs.core.fields import Choice, Field, Integer, Role
 from ..envs.core.game import Acts, Game, Measure, Outcome, Seen, Stage, shared
 from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted, players_of
@@ -130,7 +130,7 @@ class Excluding(Institution):
             for field in self.base.role(name).acts:
                 out = left > 0
                 value = self.null[name][field.name]
-                bent[name][field.name] = xp.where(out[..., None] if field.each else out, value, acts[name][field.name])
+                bent[name][field.name] = xp.where(align(out, acts[name][field.name]), value, acts[name][field.name])
         return bent
 
     def settle(self, own: ExcludeState, outcome: Outcome, ended: Array, u: Array) -> tuple[ExcludeState, Outcome]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from ..envs.core.arrays import Array, align, constant, full, namespace, to_float, to_int, total
-from ..envs.core.fields import Choice, Field, Integer, Role
+from ..envs.core.fields import Choice, Field, Integer, Role, Text
 from ..envs.core.game import Acts, Game, Measure, Outcome, Seen, Stage, shared
 from ..envs.core.mechanism import Institution, Layered, Mechanism, Unfit, joined, parted, players_of
 
@@ -54,6 +54,8 @@ class Mediator(Mechanism):
         apart: list[tuple[str, Any]] = []
         for role in game.roles:
             for field in role.acts:
+                if isinstance(field.space, Text):
+                    continue
                 low = min(max(0, field.space.low), field.space.high)
                 for orders, value in (
                     (together, low),
@@ -88,7 +90,12 @@ def _number(field: Field, value: Any, where: str) -> float | int:
     if isinstance(space, Choice):
         if value in space.options:
             return space.options.index(value)
-    elif isinstance(value, int | float) and not isinstance(value, bool) and space.low <= value <= space.high:
+    elif (
+        not isinstance(space, Text)
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and space.low <= value <= space.high
+    ):
         if not isinstance(space, Integer):
             return float(value)
         if value == int(value):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 from ..envs.core import validate
 from ..envs.core.arrays import Array, absent, select, to_float, to_int
 from ..envs.core.chance import normal
-from ..envs.core.fields import Choice, Field, find
+from ..envs.core.fields import Choice, Field, Text, find
 from ..envs.core.game import Game, Outcome, Seen
 from ..envs.core.mechanism import Institution, Mechanism, Unfit
 
@@ -38,7 +38,7 @@ class Noise(Mechanism):
         """Return noise on the first number that somebody sees."""
         for role in game.roles:
             for field in role.sees:
-                if not isinstance(field.space, Choice):
+                if not isinstance(field.space, Choice | Text):
                     return cls(field.name, 1.0)
         raise Unfit(f"field: nobody in {game.name} sees a number")
 
@@ -64,7 +64,7 @@ class Blurred(Institution):
         for role in base.roles:
             if any(field.name == mechanism.field for field in role.sees):
                 field = find(role.sees, mechanism.field, role.name)
-                if isinstance(field.space, Choice):
+                if isinstance(field.space, Choice | Text):
                     raise Unfit(f"field: {field.name!r} is {field.space}; noise needs a number")
                 self.blurred[role.name] = (field, (role.count, *field.shape))
         if not self.blurred:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 from ..envs.core import validate
 from ..envs.core.arrays import Array, full, namespace, to_float, to_int, total
-from ..envs.core.fields import Choice, Field, Real, Role
+from ..envs.core.fields import Choice, Field, Real, Role, Text
 from ..envs.core.game import Acts, Game, Measure, Seen, Stage, shared, spread
 from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted, players_of
 from .mediator import coded, imposed
@@ -55,7 +55,7 @@ class RightsAuction(Mechanism):
         """Return rights for half of the players, to the first act that several of them decide."""
         for role in game.roles:
             for field in role.acts:
-                if role.count > 1 and not field.each and field.by is None:
+                if role.count > 1 and not field.each and field.by is None and not isinstance(field.space, Text):
                     return cls(role.count // 2, field.name)
         raise Unfit(f"field: no two players of {game.name} decide the same single act")
 
@@ -147,7 +147,7 @@ class Auctioned(Institution):
         """Ask for bids."""
         if role.name not in self.idle:
             return ()
-        return (Field("bid", Real(0.0, self.mechanism.most), "what you bid for a right", stage="auction"),)
+        return (Field("right_bid", Real(0.0, self.mechanism.most), "what you bid for a right", stage="auction"),)
 
     def begin(self, base: Any, u: Array) -> AuctionState:
         """Start without rights."""
@@ -159,7 +159,7 @@ class Auctioned(Institution):
         self, stage: Array, own: AuctionState, base: Any, acts: Mapping[str, Acts], u: Array
     ) -> tuple[AuctionState, dict[str, Array], Array | None]:
         """Sell the rights, and return the revenue."""
-        bids = to_float(joined({name: acts[name]["bid"] for name in self.bidders}, self.bidders))
+        bids = to_float(joined({name: acts[name]["right_bid"] for name in self.bidders}, self.bidders))
         xp, rights = namespace(bids), self.mechanism.rights
         mine, other, lot, others_lot = bids[..., :, None], bids[..., None, :], u[..., :, None], u[..., None, :]
         ahead = (other > mine) | ((other == mine) & (others_lot > lot))

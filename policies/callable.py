@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..envs.core.arrays import Array, constant, to_numpy
+from ..envs.core.fields import Choice, Field, Text
 from ..envs.core.policy import Policy, default_acts
-from ..envs.core.words import check
+from ..envs.core.words import ActError, Complaint, check, read
 
 if TYPE_CHECKING:
     from ..envs.core.game import Acts, Seen
@@ -23,9 +24,9 @@ class Callable(Policy):
     ----------
     function
         With ``batched=False`` it is called once a world and seat with {field: number, or list of numbers for a field
-        with several components; choices as their texts} and returns {field: value} for the fields it decides (choices
-        as texts). With ``batched=True`` it is called once with arrays {field: (*batch, seats, *components)} and
-        returns arrays.
+        with several components; choices and free texts as strings} and returns {field: value} for the fields it
+        decides (strings for choices and texts). With ``batched=True`` it is called once with arrays {field: (*batch,
+        seats, *components)} and returns arrays, texts as the code points that ``Text.encode`` gives.
     batched
         Which of the two.
     """
@@ -46,12 +47,12 @@ class Callable(Policy):
         host = {name: to_numpy(values) for name, values in acts.items()}
         sight = {field.name: to_numpy(seen[field.name]) for field in self.role.sees}
         for place in np.ndindex(*stage.shape, len(self.seats)):
-            told = {field.name: _plain(field.space, sight[field.name][place]) for field in self.role.sees}
+            told = {field.name: _plain(field, sight[field.name][place]) for field in self.role.sees}
             answer = self.function(told)
             self._known(answer)
             for field in self.role.acts:
                 if field.name in answer:
-                    value = np.asarray(_index(field.space, answer[field.name]))
+                    value = np.asarray(_index(field, answer[field.name]))
                     check(field, value, f"answer of {self.function!r}")
                     host[field.name][place] = value
         return {name: constant(acts[name], values) for name, values in host.items()}, memory
@@ -63,15 +64,25 @@ class Callable(Policy):
                 raise KeyError(f"the function decided {name!r}; a {self.role.name} decides: {', '.join(known)}")
 
 
-def _plain(space: Any, values: Any) -> Any:
-    if hasattr(space, "options"):
+def _plain(field: Field, values: Any) -> Any:
+    space = field.space
+    if isinstance(space, Choice):
         return [space.options[int(v)] for v in values] if np.ndim(values) else space.options[int(values)]
+    if isinstance(space, Text):
+        return [space.decode(row) for row in values] if field.each else space.decode(values)
     return values.tolist()
 
 
-def _index(space: Any, value: Any) -> Any:
-    if not hasattr(space, "options"):
-        return value
-    if isinstance(value, list | tuple):
-        return [_index(space, part) for part in value]
-    return space.options.index(value) if value in space.options else -1
+def _index(field: Field, value: Any) -> Any:
+    """Return a value as arrays hold it: the index of a choice, the code points of a text."""
+    space = field.space
+    if isinstance(value, list | tuple) and isinstance(space, Choice | Text):
+        return [_index(field, part) for part in value]
+    if isinstance(space, Choice):
+        return space.options.index(value) if value in space.options else -1
+    if isinstance(space, Text) and isinstance(value, str):
+        codes = read(field, value)
+        if isinstance(codes, Complaint):
+            raise ActError(str(codes))
+        return codes
+    return value

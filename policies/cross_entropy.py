@@ -12,6 +12,7 @@ import numpy as np
 from ..envs.core import validate
 from ..envs.core.arrays import Array, constant
 from ..envs.core.episodes import play
+from ..envs.core.fields import Text
 from ..envs.core.policy import Policy, default_acts
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class CrossEntropy(Policy):
         learner = copy.copy(self)
         fields = game.role(role).acts
         for field in fields:
+            if isinstance(field.space, Text):
+                raise ValueError(f"acts: field {field.name!r} is free text; search on a finite vocabulary")
             if math.isinf(field.space.low) or math.isinf(field.space.high):
                 raise ValueError(f"acts: field {field.name!r} has no bounds and cannot be searched")
         size = sum(math.prod(field.shape) for field in fields)

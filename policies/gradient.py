@@ -17,7 +17,7 @@ import numpy as np
 from ..envs.core import validate
 from ..envs.core.arrays import Array, absent, align, constant, look_up, namespace, select, to_numpy
 from ..envs.core.chance import categorical
-from ..envs.core.fields import Choice, Field, Role, components, find
+from ..envs.core.fields import Choice, Field, Role, Text, components, find
 from ..envs.core.policy import Policy, default_acts
 from ..envs.core.worlds import Cast, Worlds
 from ._optimise import Adam, Moments
@@ -425,6 +425,8 @@ def _heads(role: Role, levels: int) -> tuple[_Head, ...]:
     if not role.acts:
         raise ValueError(f"acts: a {role.name} decides nothing, so that there is nothing to learn")
     for field in role.acts:
+        if isinstance(field.space, Text):
+            raise ValueError(f"acts: field {field.name!r} of {role.name} is free text; learn on a finite vocabulary")
         low, high = field.space.low, field.space.high
         values: tuple[int, ...] = ()
         if math.isinf(low) or math.isinf(high):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..envs.core import validate
 from ..envs.core.arrays import Array, constant, select, to_numpy
-from ..envs.core.fields import Choice, Field, Integer, Role, find
+from ..envs.core.fields import Choice, Field, Integer, Role, Text, find
 from ..envs.core.policy import Policy, default_acts
 from ..envs.core.worlds import Cast, Worlds
 
@@ -76,7 +76,7 @@ class TabularQ(Policy):
         bound = copy.copy(super().bind(game, role, seats))
         seen = self.sees
         if seen is None:
-            seen = {f.name: 7 for f in bound.role.sees if not f.each}
+            seen = {f.name: 7 for f in bound.role.sees if not f.each and not isinstance(f.space, Text)}
         bound._fields = [(find(bound.role.sees, name, role), bins) for name, bins in seen.items()]  # type: ignore[attr-defined]
         bound._grids = _grids(bound.role, self.levels)  # type: ignore[attr-defined]
         bound._stages = [stage.name for stage in game.stages]  # type: ignore[attr-defined]
@@ -226,6 +226,8 @@ class TabularQ(Policy):
 
 
 def _bins(field: Field, bins: int) -> int:
+    if isinstance(field.space, Text):
+        raise ValueError(f"sees: field {field.name!r} is free text and cannot be binned; leave it out")
     if isinstance(field.space, Choice | Integer) and not field.each:
         return (
             int(min(bins, field.space.high - field.space.low + 1))
@@ -240,6 +242,11 @@ def _bins(field: Field, bins: int) -> int:
 def _grids(role: Role, levels: int) -> list[_Grid]:
     grids = []
     for field in role.acts:
+        if isinstance(field.space, Text):
+            raise ValueError(
+                f"acts: field {field.name!r} of {role.name} is free text and cannot be tabulated; let players choose "
+                "from a vocabulary"
+            )
         low, high = field.space.low, field.space.high
         if math.isinf(low) or math.isinf(high):
             raise ValueError(f"acts: field {field.name!r} has no bounds and cannot be tabulated")

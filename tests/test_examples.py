@@ -40,7 +40,16 @@ def test_an_example_is_short_and_prints_what_its_page_says(name: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/contracting.md", "docs/experiments.md", "docs/faces.md", "docs/your-own-model.md"]
+    "page",
+    [
+        "README.md",
+        "docs/better-mechanisms.md",
+        "docs/contracting.md",
+        "docs/experiments.md",
+        "docs/faces.md",
+        "docs/mechanisms.md",
+        "docs/your-own-model.md",
+    ],
 )
 def test_a_page_runs_and_prints_what_it_says(page: str, tmp_path: Path) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
@@ -66,3 +75,11 @@ def test_the_tables_of_the_readme_name_everything_registered() -> None:
     for kind in ("games", "mechanisms", "policies"):
         table = readme.split(f"\n| {kind} |")[1].split("\n\n")[0]
         assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == societas.list(kind)
+
+
+def test_the_page_of_mechanisms_names_everything_registered() -> None:
+    import societas
+
+    page = (ROOT / "docs" / "mechanisms.md").read_text(encoding="utf-8")
+    table = page.split("\n## All mechanisms\n")[1].split("\n## ")[0]
+    assert sorted(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == societas.list("mechanisms")

@@ -2,7 +2,7 @@
 
 from .arrays import Array, backend, namespace, to_numpy
 from .episodes import Episodes, play
-from .fields import Choice, Field, Integer, Real, Role
+from .fields import Choice, Field, Integer, Real, Role, Text
 from .game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, Stage, shared, spread, stage_field
 from .mechanism import Institution, Mechanism, Unfit
 from .policy import Policy
@@ -36,6 +36,7 @@ __all__ = [
     "Seen",
     "Settled",
     "Stage",
+    "Text",
     "Unfit",
     "Worlds",
     "backend",

@@ -109,18 +109,19 @@ def look_up(like: Array, values: tuple[Any, ...], index: Array) -> Array:
     return table.take(index, axis=0) if isinstance(table, np.ndarray) else table[index]
 
 
-def total(values: Array) -> Array:
-    """Sum over the last axis.
+def total(values: Array, axis: int = -1) -> Array:
+    """Sum over the last axis, or the last but one (-2).
 
-    NumPy sums a short last axis of many worlds slowly; its columns are added several times faster and, below 8, to the
+    NumPy sums a short axis of many worlds slowly; its columns are added several times faster and, below 8, to the
     same bits.
     """
     if not isinstance(values, np.ndarray):
-        return namespace(values).sum(values, axis=-1)
-    count = values.shape[-1]
+        return namespace(values).sum(values, axis=axis)
+    count = values.shape[axis]
     if 2 <= count < 8 and values.size > 128:
-        return sum((values[..., i] for i in range(1, count)), values[..., 0])
-    return values.sum(axis=-1)
+        columns = [values[..., i] if axis == -1 else values[..., i, :] for i in range(count)]
+        return sum(columns[1:], columns[0])
+    return values.sum(axis=axis)
 
 
 def absent(mask: Array) -> bool:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from .arrays import Array, namespace
+import numpy as np
+
+from .arrays import Array, namespace, to_numpy
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,78 @@ class Choice:
         return "one of " + ", ".join(f'"{option}"' for option in self.options)
 
 
-Space = Integer | Real | Choice
+@functools.lru_cache(maxsize=4096)
+def printable(code: int) -> bool:
+    """Say whether a code point is a character of texts: no control, line break, direction mark, surrogate or spare code."""
+    kind = unicodedata.category(chr(code)) if 0 < code <= Text.high else "Cn"
+    return kind[0] not in "CZ" or code == 32
+
+
+def one_line(text: str) -> str:
+    """Return a text in printable characters: line breaks, tabs and odd spaces as spaces, what else is invisible left out."""
+    if text.isascii() and text.isprintable():
+        return text.strip()
+    spaced = "".join(" " if char.isspace() else char for char in text)
+    return "".join(char for char in spaced if printable(ord(char))).strip()
+
+
+@dataclass(frozen=True)
+class Text:
+    """Free text of at most ``length`` characters, on one line.
+
+    Arrays hold it along a last axis of that length: the Unicode code points of its characters, 0 for no character.
+    What cannot be printed (controls, line breaks, marks that turn the direction of writing) is no part of a text, and
+    composed characters are one character (Unicode's form NFC).
+    """
+
+    length: int
+
+    low: ClassVar[int] = 0
+    high: ClassVar[int] = 0x10FFFF
+    typed: ClassVar[int] = 126
+    """Highest code point that learners write, who act by numbers: texts of theirs are ASCII."""
+
+    def __post_init__(self) -> None:
+        """Refuse a text without room for a character."""
+        if not 1 <= self.length <= 10_000:
+            raise ValueError(f"Text: length must be a whole number from 1 to 10000, got {self.length!r}")
+
+    @staticmethod
+    def normal(text: str) -> str:
+        """Return a text in the form in which it is held."""
+        return unicodedata.normalize("NFC", one_line(text))
+
+    def encode(self, text: str, *, cut: bool = False) -> np.ndarray[Any, Any]:
+        """Return the code points of a text, int64 (length,).
+
+        Parameters
+        ----------
+        text
+            The text; it is normalised first.
+        cut
+            Whether a text that is too long loses its end.
+
+        Raises
+        ------
+        ValueError
+            If the text is too long and is not to be cut.
+        """
+        line = self.normal(text)
+        if len(line) > self.length and not cut:
+            raise ValueError(f"text: at most {self.length} characters, got {len(line)}: {line[:40]!r}...")
+        codes = [ord(char) for char in line[: self.length].rstrip()]
+        return np.array(codes + [0] * (self.length - len(codes)), dtype=np.int64)
+
+    def decode(self, codes: Array) -> str:
+        """Return the text of one row of code points, (length,); what is no character is left out."""
+        numbers = to_numpy(codes).reshape(-1).tolist()
+        return one_line("".join(chr(round(code)) for code in numbers if 0 < code <= self.high))
+
+    def __str__(self) -> str:
+        return f"a text of at most {self.length} character{'s' if self.length > 1 else ''}"
+
+
+Space = Integer | Real | Choice | Text
 
 
 @dataclass(frozen=True)
@@ -98,7 +173,7 @@ class Field:
     each
         Names of its components where it holds several values; arrays then end in an axis of that length.
     verifiable
-        Whether a court could establish it: a contract can condition on verifiable fields only.
+        Whether a court could establish it: a contract can condition on verifiable fields only. Free text is none.
     stage
         Acts only: the stage at which it is decided; empty for the game's single stage.
     by
@@ -120,11 +195,16 @@ class Field:
             raise ValueError(f"Field: name must be an identifier, got {self.name!r}")
         if not self.means.strip():
             raise ValueError(f"Field {self.name!r}: means must say in words what it is, got an empty text")
+        if self.verifiable and isinstance(self.space, Text):
+            raise ValueError(
+                f"Field {self.name!r}: free text is not verifiable, no rule is stated on it; leave that out"
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Trailing shape of its arrays: () or (components,)."""
-        return (len(self.each),) if self.each else ()
+        """Trailing shape of its arrays: () or (components,), and for texts their length."""
+        each = (len(self.each),) if self.each else ()
+        return (*each, self.space.length) if isinstance(self.space, Text) else each
 
     @property
     def discrete(self) -> bool:

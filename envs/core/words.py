@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .arrays import Array, to_numpy
-from .fields import Choice, Field, Integer, Role
+from .fields import Choice, Field, Integer, Role, Text, printable
 
 if TYPE_CHECKING:
     from .game import Game
 
-Value = float | int | list[float | int]
+Value = float | int | Sequence[float | int | Sequence[int]]
 Act = dict[str, Value]
-"""What one player decides: {field: number, or list of numbers}; choices as indices."""
+"""What one player decides: {field: number, or list of numbers}; choices as indices, texts as lists of code points."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,15 @@ def figure(value: Any) -> str:
     return f"{round(float(value), 12) + 0.0:.4g}"
 
 
+def quoted(text: str) -> str:
+    """Write a text as a JSON string, on one line: whatever it says, it ends where its quotation mark does."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def number(field: Field, value: Any) -> str:
     """Write one value of a field in words, with its unit."""
+    if isinstance(field.space, Text):
+        return quoted(field.space.decode(value))
     if isinstance(field.space, Choice):
         return field.space.options[round(float(value))]
     text = str(round(float(value))) if isinstance(field.space, Integer) else figure(value)
@@ -50,7 +60,7 @@ def number(field: Field, value: Any) -> str:
 
 
 def told(field: Field, values: Array) -> str:
-    """Write the values that one player sees in a field: values (*components)."""
+    """Write the values that one player sees in a field: values (*components), texts with their length last."""
     if field.each:
         return ", ".join(f"{label} {number(field, values[i])}" for i, label in enumerate(field.each))
     return number(field, values)
@@ -82,6 +92,8 @@ def example(field: Field) -> str:
     """Return the form of a field's value in a JSON answer."""
     if isinstance(field.space, Choice):
         one = " or ".join(json.dumps(option) for option in field.space.options)
+    elif isinstance(field.space, Text):
+        one = f'"<{field.space}>"'
     else:
         one = f"<{field.space}>"
     if not field.each:
@@ -106,6 +118,8 @@ def _space_schema(field: Field) -> dict[str, Any]:
     space = field.space
     if isinstance(space, Choice):
         return {"enum": list(space.options)}
+    if isinstance(space, Text):
+        return {"type": "string", "maxLength": space.length}
     bounds = {"minimum": space.low, "maximum": space.high}
     bounds = {name: bound for name, bound in bounds.items() if not math.isinf(bound)}
     return {"type": "integer" if isinstance(space, Integer) else "number", **bounds}
@@ -131,6 +145,11 @@ def complain(field: Field, given: Any) -> Complaint:
     space = field.space
     if isinstance(space, Choice):
         mend = "give one of these texts"
+    elif isinstance(space, Text):
+        if isinstance(given, str) and (size := len(space.normal(given))) > space.length:
+            mend = f"shorten it to {space.length} characters"
+            return Complaint(field.name, f'{quoted(given[:40])[:-1]}..." ({size} characters)', str(space), mend)
+        mend = "give a text in quotation marks (in arrays: the code points of its characters, 0 for none)"
     elif isinstance(space, Integer):
         mend = f"give a bare whole number from {space.low} to {space.high}"
     else:
@@ -139,8 +158,14 @@ def complain(field: Field, given: Any) -> Complaint:
     return Complaint(field.name, text[:80], f"{space}{unit}", mend)
 
 
-def _read(field: Field, given: Any) -> float | int | Complaint:
+def read(field: Field, given: Any) -> float | int | list[int] | Complaint:
+    """Read one value of a field as it stands in a JSON answer: as arrays hold it, or the complaint about it."""
     space = field.space
+    if isinstance(space, Text):
+        try:
+            return list(space.encode(given).tolist()) if isinstance(given, str) else complain(field, given)
+        except ValueError:
+            return complain(field, given)
     if isinstance(space, Choice):
         return (
             space.options.index(given) if isinstance(given, str) and given in space.options else complain(field, given)
@@ -167,6 +192,17 @@ def _object(answer: str) -> dict[str, Any] | None:
     return None
 
 
+def _bare(answer: str, field: Field) -> Any:
+    """Read an answer that is a plain value."""
+    bare, text = answer.strip('"'), isinstance(field.space, Text)
+    if isinstance(field.space, Choice) or (text and not answer.startswith('"')):
+        return bare
+    try:
+        return json.loads(answer if text else bare)
+    except (ValueError, RecursionError):
+        return bare
+
+
 def parse(answer: str, fields: tuple[Field, ...]) -> Act | Complaint:
     """Read an answer: the act, or the first complaint about it.
 
@@ -174,12 +210,7 @@ def parse(answer: str, fields: tuple[Field, ...]) -> Act | Complaint:
     """
     data = _object(answer)
     if data is None and len(fields) == 1 and not fields[0].each:
-        bare = answer.strip().strip('"')
-        try:
-            given: Any = bare if isinstance(fields[0].space, Choice) else json.loads(bare)
-        except (ValueError, RecursionError):
-            given = bare
-        data = {fields[0].name: given}
+        data = {fields[0].name: _bare(answer.strip(), fields[0])}
     if data is None:
         form = "{" + ", ".join(f'"{field.name}": {example(field)}' for field in fields) + "}"
         return Complaint("answer", json.dumps(answer[:60]), "a JSON object", f"answer with JSON of the form {form}")
@@ -189,17 +220,17 @@ def parse(answer: str, fields: tuple[Field, ...]) -> Act | Complaint:
             return complain(field, "nothing")
         given = data[field.name]
         if not field.each:
-            value = _read(field, given)
+            value = read(field, given)
             if isinstance(value, Complaint):
                 return value
             act[field.name] = value
             continue
-        parts: list[float | int] = []
+        parts: list[Any] = []
         for label in field.each:
             if not isinstance(given, dict) or label not in given:
                 missing = complain(field, given if not isinstance(given, dict) else "nothing")
                 return Complaint(f"{field.name}[{label}]", missing.given, missing.allowed, missing.mend)
-            value = _read(field, given[label])
+            value = read(field, given[label])
             if isinstance(value, Complaint):
                 return Complaint(f"{field.name}[{label}]", value.given, value.allowed, value.mend)
             parts.append(value)
@@ -220,6 +251,9 @@ def parse(answer: str, fields: tuple[Field, ...]) -> Act | Complaint:
 def check(field: Field, values: Array, who: str = "") -> None:
     """Raise ActError unless every value of an array of acts lies in the field's space."""
     host = to_numpy(values)
+    if isinstance(field.space, Text):
+        _check_text(field, host, who)
+        return
     if host.dtype.kind not in "iufb":
         raise ActError(str(complain(field, str(host.reshape(-1)[0]) if host.size else "nothing")))
     # written so that NaN fails; whole numbers may come as floats
@@ -231,3 +265,20 @@ def check(field: Field, values: Array, who: str = "") -> None:
         shown = wrong.item()
         complaint = complain(field, shown if math.isfinite(shown) else str(shown))
         raise ActError(f"{who}{': ' if who else ''}{complaint}")
+
+
+def _check_text(field: Field, host: np.ndarray[Any, Any], who: str) -> None:
+    """Raise ActError unless every row of an array of code points is a text of the field."""
+    space = field.space
+    assert isinstance(space, Text)
+    mend, given = f"give code points (..., {space.length}), 0 for none: encode(text) of the field's space", ""
+    if host.dtype.kind not in "iufb":
+        given = quoted(str(host.reshape(-1)[0]))[:40] if host.size else "nothing"
+    elif host.shape[-1:] != (space.length,):
+        given = f"an array of shape {host.shape}"
+    else:
+        codes = [code for code in np.unique(host).tolist() if code != 0]
+        odd = [code for code in codes if not (code == code // 1 and printable(int(code)))]
+        given = f"code point {odd[0]:g}" if odd else ""
+    if given:
+        raise ActError(f"{who}{': ' if who else ''}{Complaint(field.name, given, str(space), mend)}")

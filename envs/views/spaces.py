@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 from ..core.arrays import Array, look_up, namespace, to_float, to_int
-from ..core.fields import Choice, Field, Role, components
+from ..core.fields import Choice, Field, Role, Text, components
 from ..core.game import Acts, Seen
 from ..core.words import ActError, complain
 
@@ -22,7 +23,8 @@ class Flat:
 
     Observations are float32 vectors: one number a component for numeric fields, in their own unit, and a one-hot code
     for choices. Actions are ``Discrete`` if a single discrete number is decided, ``MultiDiscrete`` if all are
-    discrete, else a ``Box`` (in which discrete components are real numbers that are rounded).
+    discrete, else a ``Box`` (in which discrete components are real numbers that are rounded). A text is one number a
+    character, its code point, 0 for none; actions write ASCII, and control codes among them write nothing.
     """
 
     def __init__(self, role: Role) -> None:
@@ -31,7 +33,7 @@ class Flat:
         low: list[float] = []
         high: list[float] = []
         for field in role.sees:
-            for label, _ in components(field):
+            for label, _ in _numbers(field):
                 if isinstance(field.space, Choice):
                     self.names += [f"{label}={option}" for option in field.space.options]
                     low += [0.0] * len(field.space.options)
@@ -45,10 +47,10 @@ class Flat:
             for field in role.sees
         ]
         self.low, self.high = np.array(low, dtype=np.float32), np.array(high, dtype=np.float32)
-        self.parts = [(field, position) for field in role.acts for _, position in components(field)]
+        self.parts = [(field, position) for field in role.acts for _, position in _numbers(field)]
         self.discrete = all(field.discrete for field in role.acts)
-        self.single = len(self.parts) == 1 and self.discrete and not role.acts[0].each
-        bounds = [(field.space.low, field.space.high) for field, _ in self.parts]
+        self.single = len(self.parts) == 1 and self.discrete and not role.acts[0].shape
+        bounds = [(field.space.low, _highest(field)) for field, _ in self.parts]
         if not self.discrete and any(math.isinf(bound) for pair in bounds for bound in pair):
             loose = next(f.name for f in role.acts if math.isinf(f.space.low) or math.isinf(f.space.high))
             raise ValueError(
@@ -60,7 +62,7 @@ class Flat:
         begin = 0
         for field in role.acts:
             size = math.prod(field.shape)
-            self._places.append((field, slice(begin, begin + size) if field.each else begin))
+            self._places.append((field, slice(begin, begin + size) if field.shape else begin))
             begin += size
 
     def observation_space(self) -> spaces.Box:
@@ -88,8 +90,10 @@ class Flat:
                 values = look_up(values, hot, values)
                 if field.each:
                     values = values.reshape((*values.shape[:-2], values.shape[-2] * values.shape[-1]))
-            elif not field.each:
+            elif not field.shape:
                 values = values[..., None]
+            elif len(field.shape) > 1:
+                values = values.reshape((*values.shape[:-2], values.shape[-2] * values.shape[-1]))
             parts.append(values)
         if xp is np:
             return np.concat(parts, axis=-1, dtype=np.float32, casting="unsafe")
@@ -111,7 +115,7 @@ class Flat:
             else:
                 part = field.clip(to_float(part))
                 part = to_int(part) if field.discrete else part
-            acts[field.name] = part
+            acts[field.name] = _written(part, field) if isinstance(field.space, Text) else part
         return acts
 
     def read(self, action: Any) -> np.ndarray[Any, Any]:
@@ -129,7 +133,11 @@ class Flat:
             raise ActError(str(complain(self.parts[0][0], action))) from None
         shape = () if self.single else (len(self.parts),)
         if array.shape != shape:
-            names = ", ".join(label for field in self.role.acts for label, _ in components(field))
+            names = ", ".join(
+                f"{label}, {field.space.length} code points" if isinstance(field.space, Text) else label
+                for field in self.role.acts
+                for label, _ in components(field)
+            )
             raise ActError(f"action: an array of shape {shape} ({names}), got shape {array.shape}")
         out: list[float] = array.reshape(-1).tolist()
         for i, (low, high) in enumerate(self._within):
@@ -138,6 +146,25 @@ class Flat:
                 value += self._bounds[i][0] if self.discrete else 0.0
                 raise ActError(str(complain(self.parts[i][0], value if math.isfinite(value) else str(value))))
         return array.copy()
+
+
+def _numbers(field: Field) -> Iterator[tuple[str, int | None]]:
+    """Yield (label, position) of each number that stands for a field in a vector."""
+    if isinstance(field.space, Text):
+        labels = (f"{label}[{place}]" for label, _ in components(field) for place in range(field.space.length))
+        yield from ((label, position) for position, label in enumerate(labels))
+    else:
+        yield from components(field)
+
+
+def _highest(field: Field) -> float:
+    """Return the highest number of an action in a field."""
+    return field.space.typed if isinstance(field.space, Text) else field.space.high
+
+
+def _written(codes: Array, field: Field) -> Array:
+    """Return the texts (*batch, count[, components], length) that numbers write: control codes are no characters."""
+    return (codes * to_int(codes >= 32)).reshape((*codes.shape[:-1], *field.shape))
 
 
 def _counted(actions: Array, field: Field) -> Array:

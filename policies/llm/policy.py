@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
 from ...envs.core import validate, words
 from ...envs.core.arrays import Array, constant, to_numpy
-from ...envs.core.fields import Choice, Field, Integer
+from ...envs.core.fields import Choice, Field, Integer, Text
 from ...envs.core.policy import Policy, default_acts
 
 if TYPE_CHECKING:
@@ -26,6 +27,15 @@ class Scores(Protocol):
 
     def score(self, chats: Sequence[Chat], options: Sequence[Sequence[str]]) -> list[np.ndarray[Any, Any]]:
         """Return one array (options,) a chat."""
+        ...
+
+
+@runtime_checkable
+class Writes(Protocol):
+    """What a back end does besides, where players write texts of their own."""
+
+    def write(self, chats: Sequence[Chat], limit: int, *, temperature: float, luck: Sequence[float]) -> list[str]:
+        """Return a text of at most ``limit`` characters for each chat, the same for the same number of ``luck``."""
         ...
 
 
@@ -43,13 +53,15 @@ class LanguageModel(Policy):
 
     The rules are the system's text, what the player sees is the user's, and the answer is a JSON object whose values
     are chosen one after the other among all legal ones: the model's probabilities of the values, at a temperature,
-    decide. Numbers with more than ``levels`` values are reduced to that many evenly spaced ones.
+    decide. Numbers with more than ``levels`` values are reduced to that many evenly spaced ones. Free texts are written
+    token by token.
 
     Parameters
     ----------
     model
         ``"smollm2"`` (after ``societas fetch smollm2``), a folder with a transformers model, a hub id, or any object
-        with a method ``score(chats, options)``.
+        with a method ``score(chats, options)`` and, where players write free text, ``write(chats, limit, *,
+        temperature, luck)``.
     temperature
         0 takes the most probable value; 1 samples from the model's own probabilities.
     persona
@@ -81,6 +93,12 @@ class LanguageModel(Policy):
         bound.game = game  # type: ignore[attr-defined]  # for its words alone
         bound.system = f"{self.persona}\n\n{game.rules(role)}".strip()  # type: ignore[attr-defined]
         bound.draws = sum(max(1, len(field.each)) for field in bound.role.acts)
+        written = [field.name for field in bound.role.acts if isinstance(field.space, Text)]
+        if written and not isinstance(self.model, str | Path | Writes):
+            raise TypeError(
+                f"model: field {written[0]!r} of {role} is free text, and {type(self.model).__name__} cannot write; give "
+                "it a method write(chats, limit, *, temperature, luck), or let players choose from a vocabulary"
+            )
         return bound
 
     def ready(self) -> None:
@@ -140,7 +158,6 @@ class LanguageModel(Policy):
             for component in range(len(field.each)) if field.each else (None,):
                 who = asked.get((field, component), [])
                 if who:
-                    values, options = self._options(field, component)
                     chats = []
                     for place in who:
                         before = answers[place]
@@ -152,17 +169,35 @@ class LanguageModel(Policy):
                         if component is not None:
                             answers[place] += f"{json.dumps(field.each[component])}: "
                         chats.append(Chat(self.system, texts[place], answers[place]))  # type: ignore[attr-defined]
-                    scores = self.scorer.score(chats, [options] * len(chats))
-                    for place, score in zip(who, scores, strict=True):
-                        world, seat = place
-                        pick = _pick(score, luck[(*world, seat, draw)], self.temperature)
-                        host[field.name][(*world, seat) if component is None else (*world, seat, component)] = values[
-                            pick
-                        ]
-                        answers[place] += options[pick][:-1] if options[pick][-1] in ",}" else options[pick]
+                    chances = [float(luck[(*world, seat, draw)]) for world, seat in who]
+                    decided = self._write if isinstance(field.space, Text) else self._choose
+                    for place, (value, said) in zip(who, decided(field, component, chats, chances), strict=True):
+                        host[field.name][(*place[0], place[1], *(() if component is None else (component,)))] = value
+                        answers[place] += said
                         if field.each and component == len(field.each) - 1:
                             answers[place] += "}"
                 draw += 1
+
+    def _choose(
+        self, field: Field, component: int | None, chats: list[Chat], luck: list[float]
+    ) -> Iterator[tuple[Any, str]]:
+        """Yield the value that is chosen in each chat, and how it is written."""
+        values, options = self._options(field, component)
+        for score, u in zip(self.scorer.score(chats, [options] * len(chats)), luck, strict=True):
+            pick = _pick(score, u, self.temperature)
+            yield values[pick], options[pick][:-1] if options[pick][-1] in ",}" else options[pick]
+
+    def _write(
+        self, field: Field, component: int | None, chats: list[Chat], luck: list[float]
+    ) -> Iterator[tuple[Any, str]]:
+        """Yield the text that is written in each chat, as code points and as it is quoted."""
+        space, model = field.space, self.scorer
+        assert isinstance(space, Text)
+        assert isinstance(model, Writes)
+        quoting = [replace(chat, answer=chat.answer + '"') for chat in chats]
+        for text in model.write(quoting, space.length, temperature=self.temperature, luck=luck):
+            codes = space.encode(text, cut=True)
+            yield codes, words.quoted(space.decode(codes))
 
     def _options(self, field: Field, component: int | None) -> tuple[list[float], list[str]]:
         """Return the legal values of a decision and how they are written, with the sign that ends them."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import json
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -243,6 +246,95 @@ class Scorer:
                 scores.append(float(logs[torch.arange(len(end)), torch.tensor(end)].double().sum()))
         return np.array(scores)
 
+    def write(
+        self, chats: Sequence[Chat], limit: int, *, temperature: float = 0.0, luck: Sequence[float] | None = None
+    ) -> list[str]:
+        """Continue each chat as a text between quotation marks, token by token.
+
+        A text ends at the closing quotation mark, at the end of the line, where the model ends its turn, or at its
+        limit. Chats are written together; company changes the probabilities of tokens by rounding alone.
+
+        Parameters
+        ----------
+        chats
+            The prompts; their answers so far end with the opening quotation mark.
+        limit
+            Most characters of a text.
+        temperature
+            0 takes the most probable token; 1 samples from the model's own probabilities.
+        luck
+            A number in [0, 1) for each chat, of which follow the uniform numbers by which its tokens are drawn.
+
+        Returns
+        -------
+        list
+            A text a chat, as it is read: without the quotation marks, and with escaped characters in their place.
+        """
+        if temperature and (luck is None or len(luck) != len(chats)):
+            raise ValueError(f"luck: a number for each of the {len(chats)} chats, where temperature is not 0")
+        numbers = [0.0] * len(chats) if luck is None or not temperature else [float(number) for number in luck]
+        jobs = list(dict.fromkeys(zip(chats, numbers, strict=True)))  # equal questions are answered once
+        prompts = [self.tokens(chat) for chat, _ in jobs]
+        shared = _common([prompt[:-1] for prompt in prompts]) if prompts else 0
+        texts: list[str] = []
+        begin = 0
+        while begin < len(jobs):
+            count = max(1, min(len(jobs) - begin, 8 * self.chunk // (len(prompts[begin]) + limit)))
+            some = slice(begin, begin + count)
+            draw = [np.random.default_rng(int(number * 2**53)) for _, number in jobs[some]] if temperature else []
+            rows = [prompt[shared:] for prompt in prompts[some]]
+            texts += self._write(prompts[0][:shared], rows, limit, temperature, draw)
+            begin += count
+        found = dict(zip(jobs, texts, strict=True))
+        return [found[job] for job in zip(chats, numbers, strict=True)]
+
+    def _write(
+        self,
+        prefix: list[int],
+        rows: list[list[int]],
+        limit: int,
+        temperature: float,
+        draw: list[np.random.Generator],
+    ) -> list[str]:
+        """Write behind a common prefix; shorter rows are filled up on the left, where nobody looks."""
+        import torch
+
+        pad, ends = self.tokenizer.eos_token_id or 0, set(self.tokenizer.all_special_ids)
+        width, written, open_ = max(map(len, rows)), [list[int]() for _ in rows], set(range(len(rows)))
+        with torch.inference_mode():
+            kept = self._prefixes.get(tuple(prefix))
+            cache = self._prefixes[tuple(prefix)] = self._cache(prefix) if kept is None else kept
+            cache = copy.deepcopy(cache)
+            while len(self._prefixes) > 4:
+                self._prefixes.popitem(last=False)
+            if prefix and len(rows) > 1:
+                cache.batch_repeat_interleave(len(rows))
+            fed = [[pad] * (width - len(row)) + row for row in rows]
+            looked = torch.tensor([[1] * len(prefix) + [0] * (width - len(r)) + [1] * len(r) for r in rows])
+            while open_:
+                places = (looked.cumsum(dim=1) - 1).clamp(min=0)[:, -len(fed[0]) :]
+                out = self.model(
+                    input_ids=torch.tensor(fed, device=self.device),
+                    attention_mask=looked.to(self.device),
+                    position_ids=places.to(self.device),
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                )
+                logits = out.logits[:, -1].double().cpu().numpy()
+                fed = [[pad] for _ in rows]
+                for i in sorted(open_):
+                    token = _next(logits[i], temperature, draw[i].random() if temperature else 0.0)
+                    if token not in ends:
+                        written[i].append(token)
+                        fed[i] = [token]
+                    text, over = _inside(str(self.tokenizer.decode(written[i])))
+                    if token in ends or over or len(text) >= limit or len(written[i]) > 2 * limit:
+                        open_.discard(i)
+                looked = torch.cat([looked, torch.ones((len(rows), 1), dtype=looked.dtype)], dim=1)
+        texts = (_inside(str(self.tokenizer.decode(tokens)))[0] for tokens in written)
+        return [text[:limit].rstrip("\ufffd") for text in texts]
+
     def generate(self, chats: Sequence[Chat], max_new_tokens: int = 64) -> list[str]:
         """Continue each chat greedily as free text."""
         import torch
@@ -260,6 +352,26 @@ class Scorer:
                 )
                 texts.append(str(self.tokenizer.decode(out[0, prompt.shape[1] :], skip_special_tokens=True)))
         return texts
+
+
+def _next(logits: NDArray[np.float64], temperature: float, u: float) -> int:
+    """Choose a token: the most probable at temperature 0, else by inversion of the softmax, most probable first."""
+    if not temperature:
+        return int(logits.argmax())
+    order = np.argsort(-logits, kind="stable")
+    weights = np.cumsum(np.exp((logits[order] - logits[order[0]]) / temperature))
+    return int(order[min(np.searchsorted(weights, u * weights[-1], side="right"), len(order) - 1)])
+
+
+def _inside(written: str) -> tuple[str, bool]:
+    """Return what stands before the end of a quoted text on one line, and whether it has ended there."""
+    found = re.match(r'(?:[^"\\\n\r]|\\[^\n\r])*', written)
+    inside = found.group() if found else ""
+    rest = written[len(inside) :]
+    try:
+        return str(json.loads(f'"{inside}"', strict=False)), rest[:1] in ('"', "\n", "\r")
+    except ValueError:  # an escape that is none
+        return inside.replace("\\", ""), rest[:1] in ('"', "\n", "\r")
 
 
 def _common(prompts: list[list[int]]) -> int:

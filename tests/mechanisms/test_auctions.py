@@ -40,7 +40,7 @@ def sold(
     """Play an episode in which all would act: returns (worlds, players) and welfare (worlds), and the last outcome."""
     game = worth(values) | auction
     u = np.full((len(bids), game.draws), 0.5) if lots is None else lots
-    acts = {"player": {"bid": bids, "action": np.ones(bids.shape, dtype=np.int64)}}
+    acts = {"player": {"right_bid": bids, "action": np.ones(bids.shape, dtype=np.int64)}}
     first = game.step(game.start(u), acts, u)
     second = game.step(first.state, acts, u)
     assert second.done.all() and not first.done.any()
@@ -129,7 +129,7 @@ def test_equal_bids_are_drawn_for() -> None:
 
 def test_few_permits_keep_the_lake_alive() -> None:
     """Who would take 25 tonnes each empty the lake in the first month; with two rights half of it is left to grow back."""
-    greedy = {"fisher": policy("callable", function=lambda seen: {"harvest": 25, "bid": 3.0})}
+    greedy = {"fisher": policy("callable", function=lambda seen: {"harvest": 25, "right_bid": 3.0})}
     base = Fishery(months=6)
     free = play(base, {"fisher": policy("callable", function=lambda seen: {"harvest": 25})}, worlds=20)
     capped = play(base | RightsAuction(2, "harvest"), greedy, worlds=20, keep=True)
@@ -144,7 +144,8 @@ def test_few_permits_keep_the_lake_alive() -> None:
 def test_who_has_no_right_is_idle_as_said() -> None:
     game = Fishery(months=1) | RightsAuction(1, "harvest", idle=2)
     cast = {
-        f"fisher_{i}": policy("callable", function=lambda seen, bid=i: {"harvest": 9, "bid": bid}) for i in range(5)
+        f"fisher_{i}": policy("callable", function=lambda seen, bid=i: {"harvest": 9, "right_bid": bid})
+        for i in range(5)
     }
     done = play(game, cast, worlds=1, keep=True)
     np.testing.assert_array_equal(done.moments[1].rewards["fisher"], [[2.0, 2.0, 2.0, 2.0, 9.0]])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import io
 import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,12 @@ from societas.envs.core.policy import Policy
 from societas.envs.core.rounds import Record, RoundGame, RoundState, Settled
 from societas.envs.norms.fishery import Fishery
 from societas.envs.norms.matrix_game import MatrixGame
-from societas.mechanisms import audit as module
-from societas.mechanisms.audit import Audit, audit
+from societas.mechanisms import audit as audit_module
+from societas.mechanisms.audit import Audit, audit, report
+from societas.mechanisms.audit.checks import PAIRS
+from societas.mechanisms.audit.claims import CLAIMS
+from societas.mechanisms.audit.deviations import Menu, Seat
+from societas.mechanisms.audit.search import Case, _product, _programmed, _tried
 from societas.mechanisms.contract import Contract
 from societas.mechanisms.misspecify import Misspecify
 from societas.mechanisms.sanction import Sanction
@@ -77,7 +83,7 @@ def test_tit_for_tat_is_exploited_in_the_last_round_only() -> None:
     found = audit(game, {"player": Scripted("tit_for_tat")})
     known(found, "equilibrium", "player_0", 2.0, "fails")
     row = found.find("equilibrium", "player_0")
-    assert "all 32 plans" in row.how and "action cooperate in round 4; action defect in round 5" in row.how
+    assert "all 32 plans" in row.how and "action cooperate in rounds 1 to 4; action defect in round 5" in row.how
     few = audit(game, {"player": Scripted("tit_for_tat")}, limit=10, learn=0).find("equilibrium", "player_0")
     assert few.how.startswith("lower bound") and few.gain == 2.0 and "player_0: action defect in round 5" in few.how
 
@@ -441,11 +447,11 @@ def test_rows_and_table() -> None:
     assert steps == [(i, 7) for i in range(1, 8)]
     rows = found.as_rows()
     assert [list(row) for row in rows] == [["name", "who", "verdict", "gain", "low", "high", "how"]] * len(rows)
-    assert list(dict.fromkeys(row["name"] for row in rows)) == list(module.CLAIMS)
+    assert list(dict.fromkeys(row["name"] for row in rows)) == list(CLAIMS)
     assert {row["verdict"] for row in rows} == {"holds", "fails", "not checked"}
     text = io.StringIO()
     Console(file=text, width=200).print(found.table())
-    assert "Incentives in MatrixGame | Contract" in text.getvalue() and "0.5 to 0.5" in text.getvalue()
+    assert "Incentives in MatrixGame | Contract" in text.getvalue() and " 0.5 " in text.getvalue()
     with pytest.raises(KeyError, match="no claim 'honesty' about anyone; there are: equilibrium .player_0., "):
         found.find("honesty")
 
@@ -462,7 +468,7 @@ def test_only_some_pairs_are_searched() -> None:
     game = Fishery(fishers=6, months=1)
     found = audit(game, {"fisher": Equilibrium()}, worlds=8, limit=500, learn=0)
     pairs = [row for row in found.rows if row.name == "collusion-proof"]
-    assert len(pairs) == module.PAIRS + 1
+    assert len(pairs) == PAIRS + 1
     assert pairs[-1].who == "5 other pairs" and all(row.verdict == "not checked" for row in pairs)
     assert "only joint constant plans were tried" in pairs[0].how
 
@@ -485,3 +491,117 @@ def test_an_equilibrium_with_different_players_is_played_by_one_policy() -> None
     found = audit(MatrixGame.chicken(), {"player": Equilibrium()})
     for player in ("player_0", "player_1"):
         known(found, "equilibrium", player, 0.0, "holds")
+
+
+# ---- dynamic programming ------------------------------------------------------------------------------------------------
+
+
+def test_long_games_without_chance_are_solved_backwards() -> None:
+    """Of 2^30 plans against tit for tat the best is to defect in the last round; harm takes to defect always."""
+    found = audit(MatrixGame(repetitions=30), {"player": Scripted("tit_for_tat")}, learn=0)
+    known(found, "equilibrium", "player_0", 2.0, "fails")
+    row = found.find("equilibrium", "player_0")
+    assert (
+        row.how.startswith("exact: dynamic programming over the ")
+        and "rounds 1 to 29; action defect in round 30" in row.how
+    )
+    assert found.find("sabotage-proof", "player_0").gain >= 3.0
+    known(audit(MatrixGame(repetitions=30), {"player": DEFECT}), "equilibrium", "player_1", 0.0, "holds")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(-5, 5), min_size=8, max_size=8), st.lists(st.integers(0, 1), min_size=6, max_size=6))
+def test_dynamic_programming_finds_what_all_plans_find(payoffs: list[int], answers: list[int]) -> None:
+    table = np.asarray(payoffs).reshape(2, 2, 2)
+    game = MatrixGame(tuple(tuple(map(tuple, part)) for part in table.tolist()), repetitions=4)
+    code = np.asarray(answers)
+
+    def answer(seen: Seen) -> Acts:
+        other = seen["actions"].sum(axis=-1) - seen["own"]
+        return {"action": np.where(seen["round"] == 1, code[4], code[np.minimum(seen["own"] * 2 + other, 3)])}
+
+    case = Case(game, {"player": Callable(answer, batched=True)}, 4, 0, 100_000, 0, 11)
+    for seats in ((0,), (0, 1)):
+        menus = tuple(Menu(game, Seat(game.roles[0], i), 2, 11) for i in seats)
+        tried = _tried(case, menus, _product(menus, "all"), case.probe, "")
+        solved = _programmed(case, menus, "exact")
+        assert solved is not None
+        one, two = (sum(found.gains[f"player_{i}"].mean(axis=1) for i in seats) for found in (tried, solved))
+        assert np.max(two) == pytest.approx(np.max(one), abs=1e-9)
+        harm = [-found.gains["player_1"].mean(axis=1).min() for found in (tried, solved)]
+        assert len(seats) > 1 or harm[1] == pytest.approx(harm[0], abs=1e-9)
+
+
+# ---- layers -------------------------------------------------------------------------------------------------------------
+
+
+def test_mechanisms_import_neither_policies_nor_experiments() -> None:
+    root = Path(audit_module.__file__).resolve().parents[1]
+    wrong = []
+    for path in (*root.glob("*.py"), *root.glob("audit/*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            rooms = {part for name in names for part in name.split(".")} & {"policies", "experiments", "_examine"}
+            wrong += [f"{path.name}: {', '.join(sorted(rooms))}"] if rooms else []
+    assert not wrong
+
+
+# ---- what is shown, and who learns --------------------------------------------------------------------------------------
+
+
+def test_an_audit_is_shown_as_text_frame_and_html() -> None:
+    found = audit(PD, {"player": COOPERATE})
+    assert found.summary == "1 holds, 4 fail, 4 not checked" and found.summary in str(found)
+    assert [row.who for row in found.of("fails")] == [*PD.players, *PD.players] and found.regret("player_0") == 2.0
+    frame = found.to_frame()
+    assert list(frame.columns) == ["name", "who", "verdict", "gain", "low", "high", "how"] and len(frame) == 9
+    page = found._repr_html_()
+    assert page.count("<tr") == 10 and "all 2 plans" in page and "nan" not in page
+    assert all(len(line) <= 80 for line in found.text(80).splitlines())
+    assert "\x1b[31m" in found.text(colour=True) and "\x1b" not in found.text()
+    with pytest.raises(ValueError, match="verdict: one of holds, fails, not checked, got 'maybe'"):
+        found.of("maybe")
+    assert report(PD, {"player": COOPERATE}, width=90) == found.text(90)
+
+
+def test_a_learner_can_be_handed_in() -> None:
+    """The coin that is tossed once is followed by the response that was handed in, from the second round on."""
+    game = MatrixGame.matching_pennies(rounds=6)
+    policies = {"player_0": Persistent(), "player_1": Persistent()}
+
+    def copycat(game: Game, player: str, policies: Mapping[str, Policy]) -> Policy:
+        last = np.array([1, -1])[
+            int(player == "player_0")
+        ]  # the other's last action; the second player wants to differ
+
+        def act(seen: Seen) -> Acts:
+            other = seen["actions"].sum(axis=-1) - seen["own"]
+            return {"action": np.clip(np.where(last < 0, other, 1 - other), 0, 1)}
+
+        return Callable(act, batched=True)
+
+    row = audit(game, policies, learn=0, learner=copycat).find("equilibrium", "player_0")
+    assert row.verdict == "fails" and row.low <= 5.0 <= row.high and "a response trained by copycat" in row.how
+    row = audit(game, policies, learn=0, learner="gradient").find("equilibrium", "player_0")
+    assert row.verdict == "not checked" and "gradient learns all players of a role together" in row.how
+    generous = {"principal": Callable(lambda seen: {"pay": seen["pay"] * 0.0 + 9.0}, batched=True)}
+    found = audit(HiddenAction(repetitions=2), generous, learn=20, limit=100, learner="cross_entropy")
+    row = found.find("equilibrium", "principal_0")
+    assert "a response trained by cross_entropy" in row.how or row.how.startswith("exact")
+
+
+def test_a_contract_with_a_label_is_renegotiated() -> None:
+    def wary(seen: Seen) -> Acts:
+        trusts = (seen["rent_agreement"] == 2) & (seen["rent_agreed_theta"] >= 2.0)
+        return {"action": 1 - trusts, "rent_consent": seen["own"] * 0 + 1, "rent_theta": seen["own"] * 0 + 1.0}
+
+    for theta in (1.0, None):
+        game = PD | Contract(Compensation(theta), label="rent")
+        asked = {field.name for field in game.roles[0].acts}
+        wise = Callable(lambda seen, asked=asked: {k: v for k, v in wary(seen).items() if k in asked}, batched=True)
+        row = audit(game, {"player": wise}, limit=1000, learn=0).find("renegotiation-proof")
+        assert row.gain == pytest.approx(2.0) and "best for all: " in row.how, row
+    menu = PD | Contract((Compensation(1.0), Compensation(2.0)))
+    row = audit(menu, {"player": DEFECT}, limit=1000, learn=0).find("renegotiation-proof")
+    assert row.verdict == "not checked" and "only a single contract" in row.how

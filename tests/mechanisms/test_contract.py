@@ -150,7 +150,7 @@ def test_a_lot_draws_each_proposer_anew() -> None:
 def test_the_highest_bidder_proposes_and_pays_the_second_bid(quarters: list[int], regime: str) -> None:
     bids = [q / 4 for q in quarters]
     story = Story(trio() | Contract(Compensation(None), proposer="auctioned", regime=regime))
-    paid, winner = story.step(bid=bids), bids.index(max(bids))
+    paid, winner = story.step(tender=bids), bids.index(max(bids))
     price = sorted(bids)[-2]
     assert paid == pytest.approx([-price if i == winner else price / 2 for i in range(3)])
     assert story.sees("proposer") == f"player_{winner}" and story.sees("proposal_price") == price
@@ -764,7 +764,7 @@ def test_the_rules_name_every_number() -> None:
         "costs the one who owes 0.5",
         "paid 2 rounds later; what is not yet paid when the game ends is paid then",
         "player_1 leaves the action of the others free",
-        "a number from 0 to 6 (at stage bid)",
+        "a number from 0 to 6 (at stage tender)",
         "it counts if you propose",
         "if you are the proposer you agree, whatever you answer",
     ):

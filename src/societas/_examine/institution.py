@@ -80,15 +80,24 @@ def _beside(base: Game, game: Game, worlds: int, seed: int) -> Iterator[tuple[St
     codes = [stages.index(stage.name or "act") if (stage.name or "act") in stages else -1 for stage in game.stages]
     for step in walk(game, worlds, seed):
         ours = np.asarray(codes)[to_numpy(step.stage)] < 0
-        acts: Mapping[str, Acts] = {r.name: {f.name: step.acts[r.name][f.name] for f in r.acts} for r in base.roles}
-        if isinstance(game, Institution) and game.base is base:
-            acts = game.bend(step.state.own, step.state.base, acts, step.u[..., base.draws :])
+        acts = _bent(game, base, step)
         with during(base.name, f"step beside step {step.number} of {game.name}"):
             outcome = base.step(beside.state, acts, beside.numbers())
         moves = to_numpy(step.live) & ~ours
         beside.state = select(moves, outcome.state, beside.state)
         measures = {key: to_numpy(values) for key, values in base.measures(beside.state).items()}
         yield step, measures, ours, _surplus(outcome.rewards, outcome.welfare)
+
+
+def _bent(game: Game, base: Game, step: Step) -> Mapping[str, Acts]:
+    """Return the acts of a step as they reach the base game, through all institutions between the two."""
+    acts: Mapping[str, Acts] = step.acts
+    inner: Any = game
+    state, u = step.state, step.u
+    while inner is not base and isinstance(inner, Institution):
+        acts = inner.bend(state.own, state.base, acts, u[..., inner.base.draws :])
+        inner, state, u = inner.base, state.base, u[..., : inner.base.draws]
+    return {role.name: {field.name: acts[role.name][field.name] for field in role.acts} for role in base.roles}
 
 
 def check_null(null: Mechanism, base: Game, worlds: int, seed: int) -> None:

@@ -10,7 +10,7 @@ import jsonschema
 import numpy as np
 
 from ..envs.core.arrays import to_numpy
-from ..envs.core.fields import Choice, Field
+from ..envs.core.fields import Choice, Field, Text
 from ..envs.core.game import Game
 from ..envs.core.words import Complaint
 from .walk import Step, during, fail, walk
@@ -31,6 +31,8 @@ def rendered_one(field: Field, value: Any) -> Any:
     """Return a single value as it stands in a JSON answer."""
     if isinstance(field.space, Choice):
         return field.space.options[int(value)]
+    if isinstance(field.space, Text):
+        return field.space.decode(value)
     return int(value) if field.discrete else float(value)
 
 
@@ -71,7 +73,12 @@ def _check_player(game: Game, step: Step, role: str, index: int, world: int, fre
     if isinstance(parsed, Complaint):
         fail(who, f"parse refuses the legal act {answer}: {parsed}", "let Game.parse accept what the fields allow")
     for field in asked:
-        if not np.array_equal(np.asarray(parsed[field.name], dtype=float), np.asarray(acts[field.name], dtype=float)):
+        read, done = parsed[field.name], acts[field.name]
+        if isinstance(field.space, Text):  # a text is the same wherever in its row the gaps are
+            same = np.shape(read) == np.shape(done) and rendered(field, read) == answer[field.name]
+        else:
+            same = np.array_equal(np.asarray(read, dtype=float), np.asarray(done, dtype=float))
+        if not same:
             fail(who, f"parse reads {answer} as {parsed}", "let every act come back as it was told")
     if not fresh:
         return
@@ -94,6 +101,8 @@ def _check_player(game: Game, step: Step, role: str, index: int, world: int, fre
 def _illegal(field: Field) -> list[Any]:
     if isinstance(field.space, Choice):
         return ["none of these", len(field.space.options), ""]
+    if isinstance(field.space, Text):
+        return ["x" * (field.space.length + 1), 12, None]
     values: list[Any] = ["12 tonnes", True, math.nan]
     if not math.isinf(field.space.low):
         values.append(math.floor(field.space.low) - 1)

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from ..envs.core import chance
-from ..envs.core.arrays import Array, constant, namespace, select, to_int, to_numpy, tree_map
-from ..envs.core.fields import Choice, Field, Role
+from ..envs.core.arrays import Array, constant, look_up, namespace, select, to_int, to_numpy, tree_map
+from ..envs.core.fields import Choice, Field, Role, Text
 from ..envs.core.game import Acts, Game, Outcome, Seen
 from ..envs.core.worlds import Worlds
 
@@ -25,6 +25,10 @@ LIMIT = 512
 _MOODS = ((16.0, 1 / 16), (1.0, 1.0), (16.0, 1.0), (4.0, 1 / 16))
 """Exponents of the uniform number behind a numeric act and a choice, world by world: small acts make episodes last,
 and late options (accept, a sanction) are taken often somewhere."""
+
+
+_SIGNS = (0, *map(ord, "ab {\"}'\\,:<é中😀"))
+"""What random texts are made of: no character, what a prompt or an answer is framed with, and letters of several scripts."""
 
 
 class ExaminationError(AssertionError):
@@ -69,6 +73,8 @@ def legal(field: Field, u: Array, mood: Array | None = None) -> Array:
     if mood is not None:
         exponent = mood[..., 1] if isinstance(field.space, Choice) else mood[..., 0]
         u = u ** exponent[(...,) + (None,) * (u.ndim - exponent.ndim)]
+    if isinstance(field.space, Text):
+        return look_up(u, _SIGNS, chance.whole(u, 0, len(_SIGNS) - 1))
     low, high = field.space.low, field.space.high
     if field.discrete:
         return xp.clip(chance.whole(u, int(low), int(high)), int(low), int(high))
@@ -201,5 +207,5 @@ def swapped(game: Game, step: Step, other: Mapping[str, Acts]) -> dict[str, Acts
             seats = [1 if field.by is None or i in field.by else 0 for i in range(role.count)]
             asked = to_int(step.stage == names.index(field.stage))[..., None] * constant(step.stage, tuple(seats)) == 1
             mine, theirs = step.acts[role.name][field.name], other[role.name][field.name]
-            acts[role.name][field.name] = xp.where(asked[..., None] if field.each else asked, mine, theirs)
+            acts[role.name][field.name] = xp.where(asked[(...,) + (None,) * len(field.shape)], mine, theirs)
     return acts

@@ -10,24 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..envs.core.game import Game
-from ..envs.core.policy import Policy
-from ..envs.core.worlds import Cast
-from ..policies.tabular import TabularQ
-from ._deviations import (
-    Contingent,
-    Deviate,
-    Host,
-    Keep,
-    Learner,
-    Menu,
-    Plans,
-    Played,
-    Seat,
-    Sight,
-    by_sight,
-    run,
-)
+from ...envs.core import registry
+from ...envs.core.game import Game
+from ...envs.core.policy import Policy
+from ...envs.core.worlds import Cast
+from .deviations import Contingent, Keep, Learner, Menu, Plans, Seat, Sight, by_sight
+from .play import Deviate, Host, Instead, Played, run
+from .reach import reach
 
 KINDS = {"all": "open-loop plans", "constant": "constant plans", "single": "changes at one moment"}
 LEARNED = 64
@@ -36,9 +25,15 @@ LEARNED = 64
 LEAST = 32
 """Fewest worlds that a plan is tried in where there is chance."""
 
+CARES = (0.0, 1e-6, -1e-6, -0.25, -0.5, -1.0, -2.0, -4.0, -1e6)
+"""What a unit of the others' returns counts in the plans of dynamic programming, where one's own counts 1."""
 
 SHORTLIST = 16
 """How many of the plans that were tried in few worlds are tried in more."""
+
+
+Respond = Callable[[Game, str, Mapping[str, Policy]], Policy]
+"""Trains a best response: takes the game, a player and how all play, and returns the player's policy."""
 
 
 class Tried(NamedTuple):
@@ -70,11 +65,13 @@ class Case:
     limit: int
     learn: int
     grid: int
+    learner: str | Respond | None = None
 
     def __post_init__(self) -> None:
         """Find out over how many worlds the policies repeat."""
         parts = [policy for _, _, policy in Cast(self.game, self.policies).parts]
-        self.sessions = math.lcm(*(p.tables[0].shape[0] for p in parts if isinstance(p, TabularQ) and p.tables))
+        learned = [tables for policy in parts if (tables := getattr(policy, "tables", None))]
+        self.sessions = math.lcm(*(tables[0].shape[0] for tables in learned))  # a table of each session of learning
         self.probe = self.sessions * (2 if any(part.draws for part in parts) else 1)
         self.worlds = self.rounded(self.worlds)
 
@@ -97,6 +94,11 @@ class Case:
     def follow(self) -> Played:
         """Play without a deviation."""
         return self.run()
+
+    @functools.cached_property
+    def size(self) -> float:
+        """The largest return of a player, to which differences are compared."""
+        return max(float(np.abs(pay).max()) for pay in self.follow.returns.values())
 
     def gains(
         self, *deviate: Deviate, copies: int = 1, worlds: int = 0, seed: int | None = None
@@ -176,34 +178,63 @@ def search(case: Case, *seats: Seat) -> Found:
         tried += _contingent(case, seats[0], tried[0])
     elif len(seats) == 1 and case.learn:
         tried.append(_learned(case, seats[0]))
+    if len(seats) == 1 and case.learner is not None:
+        tried += _trained(case, seats[0])
     if not tried:
         raise ValueError(f"there are more plans than the limit of {case.limit}, however coarse the grid")
     return Found(case, tried, exact=False)
 
 
 def _everything(case: Case, seats: tuple[Seat, ...]) -> Tried | None:
-    """Try every open-loop plan where nothing is left to chance; None if there are too many, or something is."""
+    """Find what no plan can better where nothing is left to chance; None if there is too much to try, or something is.
+
+    Where few plans are open, all are played; otherwise what they lead to is worked through backwards.
+    """
     for level in (None, case.grid):
         menus = tuple(Menu(case.game, seat, level, case.grid) for seat in seats)
+        fine = all(menu.whole for menu in menus)
+        exact = "exact" if fine else f"exact on a grid of {case.grid} values a number"
         size = math.prod(menu.size("all") for menu in menus)
         if size <= case.limit:
-            found = _tried(
-                case, menus, "all", case.probe, f"exact: all {size} plans of own acts, nothing is left to chance"
-            )
-            if not all(menu.whole for menu in menus):
-                words_ = f"exact on a grid of {case.grid} values a number: all {size} plans, nothing is left to chance"
-                found = found._replace(words=words_)
+            text = f"{exact}: all {size} plans of own acts, nothing is left to chance"
+            found = _tried(case, menus, _product(menus, "all"), case.probe, text)
             return found if found.alike else None
+        if case.sessions == 1 and (found_ := _programmed(case, menus, exact)) is not None:
+            return found_
     return None
 
 
-def _tried(case: Case, menus: tuple[Menu, ...], kind: str, worlds: int, text: str) -> Tried:
-    rest = np.arange(math.prod(menu.size(kind) for menu in menus))
+def _programmed(case: Case, menus: tuple[Menu, ...], exact: str) -> Tried | None:
+    """Find by dynamic programming the plans that are best for the players of the menus, and those that do most harm."""
+    open_ = reach(case.game, case.policies, menus, case.limit, case.seed + 1)
+    if open_ is None:
+        return None
+    ours = [menu.seat.player for menu in menus]
     plans = []
+    for care in CARES:
+        weights = {player: care for player in case.game.players if player not in ours} | dict.fromkeys(ours, 1.0)
+        plans.append(open_.best(weights))
+    text = (
+        f"{exact}: dynamic programming over the {open_.situations} situations that own acts can lead to, nothing is left "
+        f"to chance (harm: the worst of {len(CARES)} trade-offs)"
+    )
+    digits = [np.stack([plan[k] for plan in plans]) for k in range(len(menus))]
+    found = _tried(case, menus, digits, case.probe, text)
+    return found if found.alike else None
+
+
+def _product(menus: tuple[Menu, ...], kind: str) -> list[Host]:
+    """Return every joint plan of a kind, digits (plans, moments) of each menu."""
+    rest, digits = np.arange(math.prod(menu.size(kind) for menu in menus)), []
     for menu in menus:
-        plans.append(Plans(menu, menu.plans(kind)[rest % menu.size(kind)]))
+        digits.append(menu.plans(kind)[rest % menu.size(kind)])
         rest = rest // menu.size(kind)
-    gains, alike = case.gains(*plans, copies=len(rest), worlds=worlds, seed=case.seed + 1)
+    return digits
+
+
+def _tried(case: Case, menus: tuple[Menu, ...], digits: list[Host], worlds: int, text: str) -> Tried:
+    plans = [Plans(menu, part) for menu, part in zip(menus, digits, strict=True)]
+    gains, alike = case.gains(*plans, copies=len(digits[0]), worlds=worlds, seed=case.seed + 1)
 
     def deviation(numbers: Host) -> tuple[Deviate, ...]:
         return tuple(plan.only(numbers) for plan in plans)
@@ -228,7 +259,7 @@ def _family(case: Case, seats: tuple[Seat, ...], kind: str) -> Tried | None:
         worlds = case.probe if certain else case.rounded(min(case.worlds, max(LEAST, case.limit // size)))
         fine = all(menu.whole for menu in menus)
         text = f"{size} {KINDS[kind]}" + ("" if fine else f" ({level or case.grid} values a number)")
-        found = _tried(case, menus, kind, worlds, text)
+        found = _tried(case, menus, _product(menus, kind), worlds, text)
         if found.alike or not certain:
             return found
     return None
@@ -260,6 +291,29 @@ def _learned(case: Case, seat: Seat) -> Tried:
     learner.learn(case.game, case.policies, plays=case.learn, worlds=case.worlds, seed=case.seed + 1000)
     text = f"a table learned in {case.learn} x {case.worlds} episodes"
     return _single(case, learner, text, "plays what it has learned")
+
+
+def _trained(case: Case, seat: Seat) -> list[Tried]:
+    """Let a learner that was handed in train the player's response, while the others play as they do."""
+    if callable(case.learner):
+        name = getattr(case.learner, "__name__", type(case.learner).__name__)
+        policy = case.learner(case.game, seat.player, case.policies)
+    else:
+        assert case.learner is not None
+        name = case.learner
+        others = {key: policy for key, policy in case.policies.items() if key not in (seat.role.name, seat.player)}
+        made = registry.create("policies", name)
+        if seat.role.count > 1 or not hasattr(made, "learn"):
+            why = "learns all players of a role together" if hasattr(made, "learn") else "does not learn"
+            raise ValueError(f"learner: {name} {why}; give a function (game, player, policies) -> policy")
+        policy = made.learn(
+            case.game, seat.role.name, episodes=max(1, case.learn), seed=case.seed + 2000, others=others
+        )
+    return [
+        _single(
+            case, Instead(seat.role.name, seat.place, policy), f"a response trained by {name}", "plays what was trained"
+        )
+    ]
 
 
 def _single(case: Case, deviation: Deviate, text: str, told: str) -> Tried:

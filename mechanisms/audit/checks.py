@@ -4,71 +4,24 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..envs.core import validate
-from ..envs.core.game import Game
-from ..envs.core.policy import Policy
-from ..envs.core.words import figure
-from ..envs.core.worlds import Cast
-from ..experiments.statistics import interval
-from ..policies.equilibrium import Equilibrium
-from ._claims import TOLERANCE, Claim, budget, judged, renegotiation, size, truth, unchecked
-from ._deviations import Host, Seat, run
-from ._search import Case, Found, search
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from ...envs.core import registry, validate
+from ...envs.core.game import Game
+from ...envs.core.policy import Policy
+from ...envs.core.statistics import interval
+from ...envs.core.words import figure
+from ...envs.core.worlds import Cast
+from .claims import CLAIMS, TOLERANCE, Audit, Claim, judged, unchecked
+from .conduct import budget, layers_of, renegotiation, truth
+from .deviations import Seat
+from .play import Host, run
+from .search import Case, Found, Respond, search
 
 PAIRS = 10
 """Most pairs that are searched for collusion."""
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What an audit found: the game's name, and a row for every claim and player."""
-
-    game: str
-    rows: tuple[Claim, ...]
-
-    def find(self, name: str, who: str | None = None) -> Claim:
-        """Return the row of a claim, about someone (None takes the first); the error lists the rows there are."""
-        for row in self.rows:
-            if row.name == name and who in (None, row.who):
-                return row
-        known = ", ".join(f"{row.name} ({row.who})" for row in self.rows)
-        raise KeyError(f"no claim {name!r} about {who or 'anyone'}; there are: {known}")
-
-    def as_rows(self) -> list[dict[str, Any]]:
-        """Return the rows as plain data."""
-        return [row._asdict() for row in self.rows]
-
-    def table(self) -> Table:
-        """Return the rows as a table for a terminal."""
-        from rich.markup import escape
-        from rich.table import Table
-
-        colour = {"holds": "green", "fails": "red", "not checked": "dim"}
-        table = Table("claim", "who", "verdict", title=escape(f"Incentives in {self.game}"))
-        for heading in ("fails by", "95% interval"):
-            table.add_column(heading, justify="right")
-        table.add_column("how", overflow="fold")
-        for row in self.rows:
-            known = not math.isnan(row.gain)
-            table.add_row(
-                escape(row.name),
-                escape(row.who),
-                f"[{colour[row.verdict]}]{row.verdict}[/]",
-                figure(row.gain) if known else "",
-                f"{figure(row.low)} to {figure(row.high)}" if known else "",
-                escape(row.how),
-            )
-        return table
 
 
 def audit(
@@ -84,6 +37,7 @@ def audit(
     limit: int = 100_000,
     learn: int = 100,
     grid: int = 11,
+    learner: str | Respond | None = None,
     watch: Callable[[int, int], None] | None = None,
 ) -> Audit:
     """Audit the incentives in a game as it is played.
@@ -98,10 +52,11 @@ def audit(
     - *sabotage-proof*: nobody can harm the others at no cost to itself;
     - *renegotiation-proof*: once the contract is signed, no other contract of its kind is better for all parties.
 
-    Where nothing is left to chance, every open-loop plan of own acts is played, as one world each, and the answer is
-    exact (for real numbers and long ranges: on a grid). Otherwise constant plans, changes at one moment, plans on a
-    coarser grid, acts by what is seen and a learned response are tried, which bounds the gain from below; what is best
-    is searched in other worlds than those in which it is measured, so that the search does not flatter it. All
+    Where nothing is left to chance the answer is exact (for real numbers and long ranges: on a grid): every plan of own
+    acts is played, or, where there are too many, dynamic programming goes through the situations that they lead to.
+    Otherwise constant plans, changes at one moment, plans on a coarser grid, acts by what is seen and a learned response
+    are tried, which bounds the gain from below; what is best is searched in other worlds than those in which it is
+    measured, so that the search does not flatter it. All
     differences are taken in the same worlds with the same chance. With chance a claim fails if the whole interval is
     above 0: of 40 that hold exactly, about one is said to fail.
 
@@ -112,8 +67,7 @@ def audit(
     policies
         {role or player: policy}: how it is played. Seats without one play the null act.
     base
-        The game without the institution, for participation and the budget; None takes the game beneath the mechanisms for
-        the budget, and leaves participation unchecked.
+        The game without the institution, for participation and the budget; None takes the game beneath all mechanisms.
     base_policies
         How the base game is played; None takes the equilibrium of its benchmarks.
     reports
@@ -125,11 +79,14 @@ def audit(
     seed
         Seed of all chance.
     limit
-        Most plans that are tried at a time; with chance, most plans times worlds.
+        Most plans that are tried at a time, and most acts of dynamic programming; with chance, most plans times worlds.
     learn
         How many times all worlds are played to learn a best response; 0 learns none.
     grid
         Values to which real numbers and long ranges are reduced.
+    learner
+        What trains one more response where there is chance: a function (game, player, policies) -> policy, or for roles
+        of one player the name of a registered policy that learns, such as ``"gradient"``; it learns ``learn`` episodes.
     watch
         Called as ``watch(part, parts)`` after every part of the audit.
 
@@ -142,7 +99,7 @@ def audit(
     validate.whole("limit", limit, 1, 1_000_000_000)
     validate.whole("learn", learn, 0, 1_000_000)
     validate.whole("grid", grid, 2, 100_000)
-    case = Case(game, policies, worlds, seed, limit, learn, grid)
+    case = Case(game, policies, worlds, seed, limit, learn, grid, learner)
     seats = _seats(case, alike)
     parts: list[Callable[[], list[Claim]]] = [
         *(functools.partial(_alone, case, seat, note) for seat, note in seats),
@@ -159,17 +116,6 @@ def audit(
             watch(number, len(parts))
     rows.sort(key=lambda row: CLAIMS.index(row.name))
     return Audit(game.name, tuple(rows))
-
-
-CLAIMS = (
-    "equilibrium",
-    "participation",
-    "budget balance",
-    "truth-telling",
-    "collusion-proof",
-    "sabotage-proof",
-    "renegotiation-proof",
-)
 
 
 def _seats(case: Case, alike: Sequence[str]) -> list[tuple[Seat, str]]:
@@ -197,7 +143,7 @@ def _alone(case: Case, seat: Seat, note: str) -> list[Claim]:
         return [unchecked(name, player, str(error) + note) for name in ("equilibrium", "sabotage-proof")]
     best = found.best(lambda gains: gains[player].mean(axis=-1))
     told = f"; best: {best.words}" if best.words else ""
-    alone = judged("equilibrium", player, best.gains[player], size(case), found.how + told + note)
+    alone = judged("equilibrium", player, best.gains[player], case.size, found.how + told + note)
     return [alone, _sabotage(case, found, player, note)]
 
 
@@ -209,7 +155,7 @@ def _sabotage(case: Case, found: Found, player: str, note: str) -> Claim:
         return -np.asarray(sum(gain for name, gain in gains.items() if name != player))
 
     def free(gains: Mapping[str, Host]) -> Host:
-        costless = gains[player].mean(axis=-1) >= -TOLERANCE * max(1.0, size(case))
+        costless = gains[player].mean(axis=-1) >= -TOLERANCE * max(1.0, case.size)
         return np.where(costless, harm(gains).mean(axis=-1), -np.inf)
 
     worst = found.best(lambda gains: harm(gains).mean(axis=-1))
@@ -223,7 +169,7 @@ def _sabotage(case: Case, found: Found, player: str, note: str) -> Claim:
         )
     if cheap.words and cheap.words != worst.words:
         told += f"; at no cost: {cheap.words}"
-    claim = judged("sabotage-proof", player, harm(cheap.gains), size(case), f"{told}; {found.how}{note}")
+    claim = judged("sabotage-proof", player, harm(cheap.gains), case.size, f"{told}; {found.how}{note}")
     if claim.verdict == "fails" and interval(cheap.gains[player], resamples=2000).high < 0.0:
         claim = claim._replace(verdict="holds", how=f"{claim.how}; what seemed to cost nothing does cost something")
     return claim
@@ -248,7 +194,7 @@ def _collusion(case: Case, seats: list[tuple[Seat, str]], alike: Sequence[str]) 
         both = best.gains[one.player] + best.gains[two.player]
         told = f"; best: {best.words}" if best.words else ""
         told += "; stands for all pairs who are alike" if alike else ""
-        claim = judged(name, who, both, size(case), f"sum of both gains; {found.how}{told}")
+        claim = judged(name, who, both, case.size, f"sum of both gains; {found.how}{told}")
         if claim.verdict == "holds" and not found.exact:
             claim = unchecked(name, who, f"no gain was found, but only joint constant plans were tried; {found.how}")
         rows.append(claim)
@@ -264,11 +210,14 @@ def _participation(case: Case, base: Game | None, policies: Mapping[str, Policy]
     """Check that nobody gets less than in the base game."""
     name = "participation"
     if base is None:
-        return [unchecked(name, "all", "no base game was given to compare with")]
+        layers = layers_of(case.game)
+        if not layers:
+            return [unchecked(name, "all", f"{case.game.name} is under no mechanism, and no base game was given")]
+        base = layers[-1].base
     try:
         how = "as given" if policies is not None else "in equilibrium"
         if policies is None:
-            policies = {role.name: Equilibrium() for role in base.roles if role.acts}
+            policies = {role.name: registry.create("policies", "equilibrium") for role in base.roles if role.acts}
         outside = run(base, policies, worlds=case.worlds, seed=case.seed)
     except ValueError as error:
         return [unchecked(name, "all", f"how {base.name} is played is not known, give base_policies ({error})")]
@@ -279,5 +228,5 @@ def _participation(case: Case, base: Game | None, policies: Mapping[str, Policy]
             continue
         alone = outside.returns[player][0]
         told = f"return in {base.name}, played {how} ({figure(alone.mean())}), less return here ({figure(pay.mean())})"
-        rows.append(judged(name, player, alone - pay[0], size(case), told))
+        rows.append(judged(name, player, alone - pay[0], case.size, told))
     return rows

@@ -1,4 +1,4 @@
-"""Claims of the audit that need no search over plans: the budget, truth-telling, renegotiation; and how a claim is judged."""
+"""Claims that need no search over plans: the budget, truth-telling, renegotiation."""
 
 from __future__ import annotations
 
@@ -9,68 +9,31 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._examine.walk import random_acts
-from ..envs.core.arrays import select, to_float, to_numpy
-from ..envs.core.fields import Choice, Field, find
-from ..envs.core.game import Game
-from ..envs.core.mechanism import Institution
-from ..envs.core.words import figure
-from ..envs.core.worlds import Cast, Worlds
-from ..experiments.statistics import interval
-from ._deviations import Contingent, Deviate, Host, Keep, Look, Menu, Seat, Sight, by_sight, run, values_of
-from ._search import LEAST, Case
-from .contract import Contracted
-
-if TYPE_CHECKING:
-    pass
-
-TOLERANCE = 1e-9
-"""Relative to the returns: below it nothing fails."""
+from ...envs.core import registry
+from ...envs.core.arrays import select, to_float, to_numpy
+from ...envs.core.fields import Choice, Field, Role, find
+from ...envs.core.game import Game
+from ...envs.core.mechanism import Institution, every, players_of
+from ...envs.core.policy import Policy
+from ...envs.core.words import figure
+from ...envs.core.worlds import Cast, Worlds
+from ..contract import Contract
+from .claims import TOLERANCE, Claim, judged, unchecked
+from .deviations import Contingent, Keep, Menu, Seat, Sight, by_sight, values_of
+from .play import Deviate, Host, Look, run
+from .search import LEAST, Case
 
 STEPS = 1000
 """Most steps of an episode whose budget is checked."""
 
-
-class Claim(NamedTuple):
-    """An incentive claim and what came of it.
-
-    ``verdict`` is "holds", "fails" or "not checked". ``gain`` is by how much it fails, in units of reward an episode (0
-    or less where it holds), with a 95% interval from ``low`` to ``high``; all are nan where it was not checked. ``how``
-    says how it was checked, or why not.
-    """
-
-    name: str
-    who: str
-    verdict: str
-    gain: float
-    low: float
-    high: float
-    how: str
+# ---- budget ---------------------------------------------------------------------------------------------------------
 
 
-def unchecked(name: str, who: str, why: str) -> Claim:
-    return Claim(name, who, "not checked", math.nan, math.nan, math.nan, why)
-
-
-def judged(name: str, who: str, gains: Host, size: float, how: str) -> Claim:
-    """Return the claim that fails if the mean of ``gains`` (worlds,) is above 0."""
-    mean, low, high, _ = interval(np.repeat(gains, 2) if gains.size == 1 else gains, resamples=2000)
-    verdict = "fails" if low > TOLERANCE * max(1.0, size) else "holds"
-    return Claim(name, who, verdict, mean + 0.0, low + 0.0, high + 0.0, how)
-
-
-def size(case: Case) -> float:
-    return max(float(np.abs(pay).max()) for pay in case.follow.returns.values())
-
-
-# ---- deviations of one player, and of two ---------------------------------------------------------------------------
-
-
-def _layers(game: Game) -> list[Institution]:
+def layers_of(game: Game) -> list[Institution]:
     """Return the institutions of a game, outermost first."""
     layers = []
     while isinstance(game, Institution):
@@ -81,7 +44,7 @@ def _layers(game: Game) -> list[Institution]:
 
 def budget(case: Case, base: Game | None) -> list[Claim]:
     """Check that what all players are paid beyond welfare is what it is in the base game."""
-    name, layers = "budget balance", _layers(case.game)
+    name, layers = "budget balance", layers_of(case.game)
     if not layers:
         return [unchecked(name, "all", f"{case.game.name} is under no mechanism")]
     if base is not None:
@@ -90,9 +53,10 @@ def budget(case: Case, base: Game | None) -> list[Claim]:
             return [unchecked(name, "all", f"{base.name} is not beneath the mechanisms of {case.game.name}")]
         layers = layers[: depth[0] + 1]
     worlds = min(case.worlds, 64)
-    largest, scale, cast = 0.0, 1.0, Cast(case.game, case.policies)
-    for random in (True, False):
-        for gap, size in _gaps(case, layers, cast, random, worlds):
+    anything = registry.create("policies", "random")
+    largest, scale = 0.0, 1.0
+    for policies in ({role.name: anything for role in case.game.roles if _bounded(role)}, case.policies):
+        for gap, size in _gaps(case, layers, policies, worlds):
             largest, scale = max(largest, gap), max(scale, size)
     how = (
         f"largest gap between rewards and welfare in a step beyond that of {layers[-1].base.name}, in {worlds} worlds of "
@@ -106,16 +70,16 @@ def budget(case: Case, base: Game | None) -> list[Claim]:
 
 
 def _gaps(
-    case: Case, layers: list[Institution], cast: Cast, random: bool, worlds: int
+    case: Case, layers: list[Institution], policies: Mapping[str, Policy], worlds: int
 ) -> Iterator[tuple[float, float]]:
     """Yield, step by step, the largest gap that the layers make, and the largest reward."""
     game = case.game
-    batch = Worlds(game, worlds, seed=case.seed, check=False)
+    batch, cast = Worlds(game, worlds, seed=case.seed, check=False), Cast(game, policies)
     cast.begin(batch)
     live = np.ones(worlds, dtype=bool)
     for _ in range(min(STEPS, game.horizon)):
         state = batch.state
-        acts = random_acts(batch, "audit") if random else cast.act(batch, batch.view(), live=live)
+        acts = cast.act(batch, batch.view(), live=live)
         inner, under, u, theirs = state, acts, batch.numbers(), live
         for layer in layers:
             low = len(layer.before) + len(layer.opening)
@@ -136,6 +100,10 @@ def _gaps(
         live = live & ~outcome.done
         if not live.any():
             return
+
+
+def _bounded(role: Role) -> bool:
+    return bool(role.acts) and all(math.isfinite(f.space.low) and math.isfinite(f.space.high) for f in role.acts)
 
 
 def _surplus(rewards: Mapping[str, Host], welfare: Host) -> Host:
@@ -241,7 +209,7 @@ def _lies(case: Case, seat: Seat, note: str, act: Field, seen: Field) -> Claim:
         f"{report.rules - 1} misreports of {seen.name}, fixed and beyond the truth{contingent}, others as they play; with "
         f"hindsight the best of them gains {hindsight}" + (f"; best: {said}" if top > 1e-12 else "")
     )
-    return judged(name, player, gain, size(case), how + note)
+    return judged(name, player, gain, case.size, how + note)
 
 
 # ---- renegotiation --------------------------------------------------------------------------------------------------
@@ -249,17 +217,21 @@ def _lies(case: Case, seat: Seat, note: str, act: Field, seen: Field) -> Claim:
 
 def renegotiation(case: Case) -> list[Claim]:
     """Check that no other contract of the same kind is better for all parties, once it is signed."""
-    name, layers = "renegotiation-proof", _layers(case.game)
-    place = next((i for i, layer in enumerate(layers) if isinstance(layer, Contracted)), None)
+    name, layers = "renegotiation-proof", layers_of(case.game)
+    place = next((i for i, layer in enumerate(layers) if isinstance(layer.mechanism, Contract)), None)
     if place is None:
         return [unchecked(name, "all", "there is no Contract")]
-    contract = layers[place]
-    assert isinstance(contract, Contracted)
-    who = " and ".join(contract.parties) if len(contract.parties) < 4 else f"{len(contract.parties)} parties"
-    signed = case.follow.measures["agreed"][0]
+    contract = layers[place].mechanism
+    assert isinstance(contract, Contract)
+    parties = players_of(layers[place].base, contract.bound or every(layers[place].base))
+    who = " and ".join(parties) if len(parties) < 4 else f"{len(parties)} parties"
+    signing = _Signing.of(case.game, contract)
+    terms = contract.terms
+    if signing is None or isinstance(terms, tuple):
+        return [unchecked(name, who, "only a single contract of one proposer, signed once an episode, is examined")]
+    signed = case.follow.measures[signing.measure][0]
     if signed.mean() < 1.0:
         return [unchecked(name, who, f"the contract is signed in only {signed.mean():.0%} of the worlds")]
-    terms = contract.mechanism.terms
     figures = terms.blanks or tuple(f for f in terms.figures if f.name in getattr(terms, "__dataclass_fields__", ()))
     if not figures:
         return [unchecked(name, who, "the terms hold no figure that could be another")]
@@ -270,7 +242,16 @@ def renegotiation(case: Case) -> list[Claim]:
     if math.prod(len(v) for v in values) > min(1000, case.limit):
         return [unchecked(name, who, f"there are more than {min(1000, case.limit)} contracts on the grid")]
     others = list(itertools.product(*values))
-    play = functools.partial(_resigned, case, layers, place, tuple(f.name for f in figures))
+    names = tuple(f.name for f in figures)
+
+    def play(others: list[Any], seed: int) -> dict[str, Host]:
+        if terms.blanks:
+            returns = case.run(signing.by(names, others), copies=len(others), seed=seed).returns
+        else:
+            returns = _restated(case, layers, place, names, others, signing, seed)
+        plain = case.run(seed=seed).returns
+        return {party: returns[party] - plain[party] for party in parties}
+
     gains = play(others, case.seed + 1)
     least = np.min([gain.mean(axis=1) for gain in gains.values()], axis=0)
     best = int(least.argmax())
@@ -282,41 +263,75 @@ def renegotiation(case: Case) -> list[Claim]:
     else:
         poorest, told = np.zeros(case.worlds), ""
     how = f"{len(others)} contracts of the same kind, signed by all, same policies; gain of the party that gains least"
-    return [judged(name, who, poorest, size(case), how + told)]
+    return [judged(name, who, poorest, case.size, how + told)]
 
 
-def _resigned(
-    case: Case, layers: list[Institution], place: int, names: tuple[str, ...], others: list[Any], seed: int
+class _Signing(NamedTuple):
+    """Where a contract is proposed and signed: stages, who answers and who fills it in, and what measures the signature."""
+
+    stage: int
+    propose: int
+    answer: str
+    answering: tuple[tuple[str, tuple[int, ...]], ...]
+    filled: tuple[tuple[str, str, str, int], ...]
+    measure: str
+
+    @classmethod
+    def of(cls, game: Game, contract: Contract) -> _Signing | None:
+        """Find them among the fields of a game; None where contracts follow each other, or several propose."""
+        label = f"{contract.label}_" if contract.label else ""
+        stages = [stage.name for stage in game.stages]
+        answer, propose, measure = f"{label}consent", f"{label}propose", f"{label}agreed"
+        if isinstance(contract.proposer, str) or contract.recurs or answer not in stages:
+            return None
+        answering, filled = [], []
+        for role in game.roles:
+            for field in role.acts:
+                seats = field.by or tuple(range(role.count))
+                if field.stage == answer and field.name == answer:
+                    answering.append((role.name, seats))
+                elif field.stage == propose and len(seats) == 1:
+                    filled.append((role.name, field.name, field.name.removeprefix(label), seats[0]))
+        known = any(found.name == measure for found in game.reports)
+        at = stages.index(propose) if propose in stages else -1
+        return cls(stages.index(answer), at, answer, tuple(answering), tuple(filled), measure) if known else None
+
+    def by(self, names: tuple[str, ...], others: list[Any]) -> Callable[[Look], None]:
+        """Return the deviation by which the contract of each copy is proposed, and signed by all; none fills in nothing."""
+
+        def sign(look: Look) -> None:
+            rows = np.flatnonzero((look.stage == self.stage) & look.live)
+            for role, seats in self.answering:
+                for i in seats:
+                    look.acts[role][self.answer][rows, i] = 1
+            rows = np.flatnonzero((look.stage == self.propose) & look.live)
+            for role, field, name, seat in self.filled:
+                if name in names:
+                    values = np.asarray([other[names.index(name)] for other in others])
+                    look.acts[role][field][rows, seat] = values[look.copy[rows]]
+
+        return sign
+
+
+def _restated(
+    case: Case,
+    layers: list[Institution],
+    place: int,
+    names: tuple[str, ...],
+    others: list[Any],
+    signing: _Signing,
+    seed: int,
 ) -> dict[str, Host]:
-    """Return what each party gains under other contracts that all sign, {party: (contracts, worlds)}."""
-    contract = layers[place]
-    assert isinstance(contract, Contracted)
-    stages = [stage.name for stage in case.game.stages]
-    blanks = bool(contract.mechanism.terms.blanks)
-    role, seat = contract._proposer_seat
-
-    def sign(look: Look) -> None:
-        rows = np.flatnonzero((look.stage == stages.index("consent")) & look.live)
-        for name, seats in contract._answering.items():
-            for i in seats:
-                look.acts[name]["consent"][rows, i] = 1
-        if blanks:
-            rows = np.flatnonzero((look.stage == stages.index("propose")) & look.live)
-            for k, name in enumerate(names):
-                look.acts[role][name][rows, seat] = np.asarray([other[k] for other in others])[look.copy[rows]]
-
-    plain = case.run(seed=seed).returns
-    if blanks:
-        played = case.run(sign, copies=len(others), seed=seed).returns
-        return {party: played[party] - plain[party] for party in contract.parties}
-    found: dict[str, list[Host]] = {party: [] for party in contract.parties}
+    """Return everybody's returns under other contracts without blanks, {player: (contracts, worlds)}."""
+    contract = layers[place].mechanism
+    assert isinstance(contract, Contract)
+    found: list[dict[str, Host]] = []
     for other in others:
         fixed = {k: int(v) if isinstance(v, np.integer) else float(v) for k, v in zip(names, other, strict=True)}
-        terms = dataclasses.replace(contract.mechanism.terms, **fixed)  # type: ignore[type-var]
+        terms = dataclasses.replace(contract.terms, **fixed)  # type: ignore[type-var]
         mechanisms = [layer.mechanism for layer in layers]
-        mechanisms[place] = dataclasses.replace(contract.mechanism, terms=terms)
+        mechanisms[place] = dataclasses.replace(contract, terms=terms)
         game = functools.reduce(operator.or_, reversed(mechanisms), layers[-1].base)
-        played = run(game, case.policies, worlds=case.worlds, seed=seed, deviate=(sign,)).returns
-        for party, gains in found.items():
-            gains.append(played[party][0] - plain[party][0])
-    return {party: np.stack(gains) for party, gains in found.items()}
+        sign = signing.by((), [])
+        found.append(run(game, case.policies, worlds=case.worlds, seed=seed, deviate=(sign,)).returns)
+    return {player: np.concatenate([returns[player] for returns in found]) for player in case.game.players}

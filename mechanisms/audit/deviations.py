@@ -1,6 +1,4 @@
-"""Deviations: plans of own acts played as worlds, and best responses that are found or learned; the audit is made of
-them.
-"""
+"""Deviations: plans of own acts, acts by what is seen, and a best response that is learned."""
 
 from __future__ import annotations
 
@@ -8,133 +6,19 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from ..envs.core import words
-from ..envs.core.arrays import align, select, to_numpy, tree_map
-from ..envs.core.fields import Choice, Field, Integer, Role
-from ..envs.core.game import Acts, Game, Seen
-from ..envs.core.mechanism import Institution
-from ..envs.core.policy import Policy
-from ..envs.core.worlds import Cast, Worlds
-
-Host = np.ndarray[Any, Any]
-
-ROWS = 1 << 15
-"""Worlds played at once."""
+from ...envs.core import words
+from ...envs.core.arrays import to_numpy
+from ...envs.core.fields import Choice, Field, Integer, Role, Text
+from ...envs.core.game import Acts, Game, Seen
+from ...envs.core.mechanism import Institution
+from ...envs.core.policy import Policy
+from .play import Host, Look, run
 
 _PRIME = 1_000_003
-
-
-class Copies(Worlds):
-    """Worlds in which chance repeats: several copies of the same worlds, one after the other."""
-
-    def __init__(self, game: Game, copies: int, each: int, seed: int) -> None:
-        self.each = each
-        super().__init__(game, copies * each, seed=seed, check=False)
-
-    def reset(self, seed: int | None = None) -> None:
-        """Start with the same chance in every copy."""
-        super().reset(seed)
-        self.world = self.world % self.each
-        self._keys = None
-        self.state = self._first()
-
-
-class Look(NamedTuple):
-    """A step before it is made, rows copy by copy: whoever deviates changes ``acts`` in place. ``earned`` is {role: (rows,
-    count)}.
-    """
-
-    copy: Host
-    seen: dict[str, Seen]
-    stage: Host
-    round: Host
-    live: Host
-    acts: dict[str, Acts]
-    earned: dict[str, Host]
-
-
-Deviate = Callable[[Look], None]
-
-
-class Played(NamedTuple):
-    """Returns of players and measures, {name: (copies, worlds)}; ``certain`` where the game read no random number."""
-
-    returns: dict[str, Host]
-    measures: dict[str, Host]
-    certain: bool
-
-    @property
-    def alike(self) -> bool:
-        """Whether nothing was seen to differ between the worlds of a copy."""
-        return self.certain and all(
-            float(np.ptp(pay, axis=1).max()) <= 1e-12 * max(1.0, float(np.abs(pay).max()))
-            for pay in self.returns.values()
-        )
-
-
-def run(
-    game: Game,
-    policies: Mapping[str, Policy],
-    *,
-    worlds: int,
-    seed: int,
-    copies: int = 1,
-    deviate: tuple[Deviate, ...] = (),
-) -> Played:
-    """Play ``copies`` copies of the same worlds with policies and deviations from them."""
-    step = max(1, ROWS // worlds)
-    parts = [
-        _run(game, policies, range(begin, min(begin + step, copies)), worlds, seed, deviate)
-        for begin in range(0, copies, step)
-    ]
-    return Played(
-        {name: np.concatenate([part.returns[name] for part in parts]) for name in parts[0].returns},
-        {name: np.concatenate([part.measures[name] for part in parts]) for name in parts[0].measures},
-        all(part.certain for part in parts),
-    )
-
-
-def _run(
-    game: Game, policies: Mapping[str, Policy], copies: range, worlds: int, seed: int, deviate: tuple[Deviate, ...]
-) -> Played:
-    batch = Copies(game, len(copies), worlds, seed)
-    cast = Cast(game, policies)
-    cast.begin(batch)
-    number = np.repeat(np.asarray(copies), worlds)
-    live = np.ones(batch.count, dtype=bool)
-    earned = {role.name: np.zeros((batch.count, role.count)) for role in game.roles}
-    certain = not batch.random_start
-    for _ in range(game.horizon):
-        seen, before = batch.view(), batch.state
-        acts = cast.act(batch, seen, live=None if live.all() else live)
-        if deviate:
-            acts = {role: {name: np.array(v) for name, v in part.items()} for role, part in acts.items()}
-            look = Look(number, seen, to_numpy(batch.stage), to_numpy(game.round(before)), live, acts, earned)
-            for change in deviate:
-                change(look)
-        if certain and game.draws:
-            here = (before, acts) if live.all() else tree_map(lambda a: a[live], (before, acts))  # noqa: B023
-            certain = not game.uncertain(*here)
-        outcome = batch.step(acts)
-        earned = {name: total + outcome.rewards[name] * align(live, total) for name, total in earned.items()}
-        if not live.all():
-            batch.state = select(live, batch.state, before)
-        live = live & ~outcome.done
-        if not live.any():
-            break
-    else:
-        raise RuntimeError(f"{game.name}: an episode outlasted its horizon of {game.horizon} steps")
-    shape = (len(copies), worlds)
-    returns = {
-        player: earned[role.name][:, i].reshape(shape) for role in game.roles for i, player in enumerate(role.players)
-    }
-    measures = {name: to_numpy(values).reshape(shape) for name, values in game.measures(batch.state).items()}
-    return Played(returns, measures, certain)
-
 
 # ---- what a player can do -------------------------------------------------------------------------------------------
 
@@ -157,8 +41,10 @@ def values_of(field: Field, levels: int | None) -> Host:
     Raises
     ------
     ValueError
-        If the field has no bounds.
+        If the field has no bounds, or is free text.
     """
+    if isinstance(field.space, Text):
+        raise ValueError(f"field {field.name!r} is free text, so that its values cannot be tried")
     low, high = field.space.low, field.space.high
     if math.isinf(low) or math.isinf(high):
         raise ValueError(f"field {field.name!r} has no bounds, so that its values cannot be tried")
@@ -292,7 +178,12 @@ class Plans:
             if (digits == digits[0]).all():
                 said += [options.tell(int(digits[0]))] if digits[0] >= 0 else []
                 continue
-            moments = [f"{options.tell(int(d))} in round {i + 1}" for i, d in enumerate(digits) if d >= 0]
+            begins = [0, *(np.flatnonzero(np.diff(digits)) + 1).tolist()]
+            moments = [
+                f"{options.tell(int(digits[i]))} in round{f's {i + 1} to {j}' if j > i + 1 else f' {j}'}"
+                for i, j in zip(begins, [*begins[1:], times], strict=True)
+                if digits[i] >= 0
+            ]
             said += moments[:8] + (["..."] if len(moments) > 8 else [])
         return f"{self.menu.seat.player}: {'; '.join(said)}" if said else f"{self.menu.seat.player} as its policy says"
 
@@ -312,10 +203,11 @@ class Sight:
         for field in self.seat.role.sees:
             values = to_numpy(seen[self.seat.role.name][field.name])[:, self.seat.place].astype(float)
             columns = values.reshape(len(values), -1)
-            if self.bins is not None and columns.shape[1] > 3:
+            whole = self.bins is None or isinstance(field.space, Text)
+            if not whole and columns.shape[1] > 3:
                 columns = columns.mean(axis=1, keepdims=True)
             for column in columns.T:
-                key = key * _PRIME + (self._bin(field, column) if self.bins else (column + 0.0).view(np.int64))
+                key = key * _PRIME + ((column + 0.0).view(np.int64) if whole else self._bin(field, column))
         return key
 
     def _bin(self, field: Field, values: Host) -> Host:
@@ -446,6 +338,3 @@ class Learner:
         self.known, self.sums, self.counts = known, sums, counts
         mean = np.where(counts >= 3.0, sums / np.maximum(counts, 1e-12), -np.inf)
         self.greedy = mean.argmax(axis=1)
-
-
-# ---- the search for the best deviation --------------------------------------------------------------------------------

@@ -1,0 +1,149 @@
+"""Tables that several tests share: parameters with which games are examined, and what turns mechanisms off.
+
+They are read with ``runpy.run_path``, for tests are no package.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from societas.envs.norms.matrix_game import MatrixGame
+
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "CheapTalk": [
+        {"bias": -0.02, "messages": 3, "repetitions": 3},
+        {"bias": 0.01, "messages": 8, "repetitions": 2},
+        {"bias": 0.3, "messages": 2},
+        {"bias": 0.0, "messages": 1},
+    ],
+    "Delegation": [{"bias": -0.3, "repetitions": 3}, {"bias": 0.7, "repetitions": 2}, {"bias": 0.0}],
+    "Fishery": [{"fishers": 2, "capacity": 9, "months": 3, "growth": 3, "collapse": 0}],
+    "HiddenAction": [
+        {"utility": "linear", "reservation": 0.0, "outcomes": (0.0, 10.0), "repetitions": 2},
+        {
+            "outcomes": (0.0, 10.0, 30.0),
+            "chances": ((0.6, 0.3, 0.1), (0.3, 0.4, 0.3), (0.1, 0.3, 0.6)),
+            "costs": (0.0, 0.5, 1.2),
+            "repetitions": 3,
+        },
+    ],
+    "HoldUp": [
+        {"ownership": 0.3, "power": 0.7, "bargaining": "ultimatum"},
+        {"ownership": 1, "repetitions": 3},
+    ],
+    "IncompleteContract": [
+        {"remedy": "renegotiation", "written": 3, "enforcement": 0.6, "repetitions": 12},
+        {"remedy": "bonus", "written": 8, "discount": 0.5, "repetitions": 20},
+        {"remedy": "court", "contingencies": 4, "written": 0, "accuracy": 0.2, "discount": 0.3},
+        {"remedy": "care", "angle": 60.0, "discount": 0.3},
+    ],
+    "MatrixGame": [
+        {"repetitions": 4},
+        {"payoffs": (((4, 0), (3, 3)), ((4, 3), (0, 3))), "actions": ("stag", "hare")},
+        {"payoffs": (((0, -5), (5, -10)), ((0, 5), (-5, -10))), "actions": ("swerve", "straight")},
+        {"payoffs": MatrixGame.public_goods(3).payoffs, "actions": ("give", "keep"), "repetitions": 2},
+        {"payoffs": (((1, -1), (-1, 1)), ((-1, 1), (1, -1))), "actions": ("heads", "tails"), "repetitions": 2},
+    ],
+    "MultiUnit": [
+        {"decay": 1, "repetitions": 3},
+        {"bidders": 3, "units": 4, "decay": 0.6, "pricing": "vcg"},
+        {"bidders": 5, "units": 3, "demand": 1, "pricing": "discriminatory", "repetitions": 2},
+        {"bidders": 3, "decay": 1.0, "pricing": "discriminatory"},
+        {"bidders": 4, "demand": 1},
+    ],
+    "Multitask": [
+        {"value": (1, 1), "cost": ((1, 0.5), (0.5, 1)), "loadings": ((1, 0),), "noise": ((1,),), "repetitions": 2},
+        {
+            "value": (1.0,),
+            "cost": ((1.0,),),
+            "loadings": ((1.0,),),
+            "risk_aversion": 2.0,
+            "utility": "cara",
+            "repetitions": 3,
+        },
+        {
+            "value": (1.0,),
+            "cost": ((1.5,),),
+            "loadings": ((1.0,), (0.0,)),
+            "noise": ((1.0, 0.6), (0.6, 1.0)),
+            "lowest_slope": -1.0,
+            "reservation": -0.1,
+        },
+    ],
+    "Pricing": [{"firms": 3, "prices": 5, "periods": 6}],
+    "Procurement": [
+        {"types": (0.0, 1.0), "continuum": True, "benefit": 1.0, "repetitions": 3},
+        {
+            "types": (0.5, 1.0, 1.25, 2.0),
+            "chances": (0.1, 0.2, 0.1, 0.6),
+            "items": 2,
+            "benefit": 3.0,
+            "repetitions": 3,
+        },
+        {"types": (0.5, 1.0, 3.0), "items": 4, "benefit": 2.0, "weight": 0.6},
+    ],
+    "Relational": [
+        {"delta": 0.6, "fallback": 0.25, "repetitions": 23},
+        {"delta": 0.3, "fallback": 0.2, "repetitions": 10},
+        {"delta": 0.4, "fallback": 0.04, "cost": 3.0, "max_pay": 0.5 / 3.0, "repetitions": 13},
+    ],
+    "Screening": [
+        {"types": (0.0, 1.0), "continuum": True, "repetitions": 3},
+        {"types": (2.0, 2.5, 3.0, 4.0), "chances": (0.4, 0.1, 0.3, 0.2), "items": 2, "repetitions": 3},
+        {"types": (-0.5, 1.0, 1.2), "chances": (0.2, 0.5, 0.3), "items": 4, "cost": 0.5},
+    ],
+    "SealedBid": [
+        {"pricing": "first", "reserve": 0.3, "repetitions": 3},
+        {"pricing": "all_pay", "bidders": 2, "reserve": None, "repetitions": 2},
+        {"pricing": "mixed", "mix": 0.3, "bidders": 4, "common": 0.6, "reserve": 0.2},
+        {"pricing": "first", "bidders": 2, "common": 1.0, "affiliated": True},
+        {"bidders": 1, "reserve": None, "worth": 0.6},
+    ],
+    "Team": [
+        {"rule": "forfeit"},
+        {"rule": "forfeit", "members": 3, "cost": 1.3, "target": 3, "repetitions": 3},
+        {"rule": "tournament"},
+        {"rule": "tournament", "members": 2, "gap": 0.3, "sd": 0.3, "repetitions": 3},
+    ],
+}
+"""Parameters with which registered games are examined besides the default ones."""
+
+SMALL: dict[str, dict[str, Any]] = {
+    "Fishery": {"months": 4},
+    "Pricing": {"periods": 6},
+    "IncompleteContract": {"remedy": "bonus", "discount": 0.3},
+    "Relational": {"delta": 0.3, "repetitions": 10},
+}
+"""Parameters that keep a game short; others are examined as they are by default."""
+
+OFF: dict[str, dict[str, Any]] = {
+    "Ambiguity": {"spread": 0.0},
+    "Certify": {"accuracy": 0.0},
+    "Commit": {"binding": 0.0},
+    "Constitution": {"articles": ()},
+    "Contract": {"regime": "none"},
+    "Exclude": {"rounds": 0},
+    "GraduatedSanction": {"detection": 0.0},
+    "HiddenType": {"spread": 0.0},
+    "Identity": {"weight": 0.0, "rivalry": 0.0},
+    "InequityAversion": {"alpha": 0.0, "beta": 0.0},
+    "Matching": {"rule": "fixed"},
+    "Mediator": {"together": (), "apart": ()},
+    "Misspecify": {"strength": 0.0},
+    "Monitor": {"probability": 0.0},
+    "Noise": {"sd": 0.0},
+    "NormUncertainty": {"fine": 0.0},
+    "Pigou": {"rate": 0.0},
+    "PoolSanction": {"fine": 0.0},
+    "PreferenceUncertainty": {"spread": 0.0},
+    "Prosocial": {"weight": 0.0},
+    "Redistribute": {"share": 0.0},
+    "Reputation": {"norm": "none"},
+    "RightsAuction": {"rights": 64},
+    "Shock": {"probability": 0.0},
+    "Subsidy": {"rate": 0.0},
+    "Talk": {"rounds": 0},
+    "Tax": {"rates": (0.0,), "thresholds": (0.0,)},
+    "Unforeseen": {"probability": 0.0},
+}
+"""What turns a mechanism off: the game under it is then the game, bit for bit."""
