@@ -134,12 +134,11 @@ class Optioned(Institution):
         state, outcome = self._chosen(own.chosen, settled)
         return own._replace(inner=state), outcome
 
-    def uncertain(self, state: Layered, acts: Mapping[str, Acts]) -> bool:
-        """Say whether the next step may read random numbers, with the acts as the mechanism in force bends them."""
+    def foreseen(self, state: Layered, acts: Mapping[str, Acts]) -> Mapping[str, Acts] | None:
+        """Return the acts as the mechanism in force bends them; None where that may take random numbers."""
         if self.own_draws > 0:
-            return True
-        none = full(state.stage, (*state.stage.shape, 0), 0.0)
-        return self.base.uncertain(state.base, self.bend(state.own, state.base, acts, none))
+            return None
+        return self.bend(state.own, state.base, acts, full(state.stage, (*state.stage.shape, 0), 0.0))
 
     def opens(self, own: Any, base: Any) -> Array | None:
         """Say where the mechanism's opening stages are played; everywhere where the option may change before each round."""

@@ -137,12 +137,9 @@ class Owned(Contracted):
             bent[role] = {**acts[role], name: xp.where(constant(values, users) == 1, most, values)}
         return bent
 
-    def uncertain(self, state: Layered, acts: Mapping[str, Acts]) -> bool:
-        """Say whether the next step may read random numbers, with the acts as the owner permits them."""
-        if self.own_draws > 0:
-            return True
-        none = full(state.stage, (*state.stage.shape, 0), 0.0)
-        return self.base.uncertain(state.base, self.bend(state.own, state.base, acts, none))
+    def foreseen(self, state: Layered, acts: Mapping[str, Acts]) -> Mapping[str, Acts]:
+        """Return the acts as the owner permits them."""
+        return self.bend(state.own, state.base, acts, full(state.stage, (*state.stage.shape, 0), 0.0))
 
     def show(self, own: ContractState, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
         """Show everyone what is permitted."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from ..envs.core import validate
 from ..envs.core.arrays import Array, total
 from ..envs.core.fields import Field, Real, Role
-from ..envs.core.game import Acts, Game, Measure, Outcome, Seen
+from ..envs.core.game import Game, Measure, Outcome, Seen
 from ..envs.core.mechanism import Institution, Layered, Mechanism, Unfit, joined, parted, players_of
 
 
@@ -99,9 +98,9 @@ class Typed(Institution):
         """Draw the types."""
         return TypeState(1.0 + self.mechanism.spread * (2.0 * u - 1.0))
 
-    def uncertain(self, state: Layered, acts: Mapping[str, Acts]) -> bool:
-        """Say whether the base game may read random numbers: types are drawn at the start only."""
-        return self.base.draws > 0 and self.base.uncertain(state.base, acts)
+    def reads_own(self, state: Layered) -> bool:
+        """Say that types are drawn at the start only."""
+        return False
 
     def settle(self, own: TypeState, outcome: Outcome, ended: Array, u: Array) -> tuple[TypeState, Outcome]:
         """Multiply the rewards."""

@@ -275,13 +275,13 @@ class Matched(Institution):
         paid = namespace(own.seat).take_along_axis(outcome.rewards[self.seated], own.seat, axis=-1)
         return own, outcome._replace(rewards={**outcome.rewards, self.seated: paid})
 
-    def uncertain(self, state: Layered, acts: Mapping[str, Acts]) -> bool:
-        """Say whether a lot may be drawn, or the base game may read random numbers, in the next step."""
-        if self.own_draws and self.before and common(state.stage) in (None, 0):
-            return True
-        return self.base.draws > 0 and self.base.uncertain(
-            state.base, self.bend(state.own, state.base, acts, state.stage)
-        )
+    def reads_own(self, state: Layered) -> bool:
+        """Say whether a lot may be drawn in the next step."""
+        return bool(self.before) and common(state.stage) in (None, 0)
+
+    def foreseen(self, state: Layered, acts: Mapping[str, Acts]) -> Mapping[str, Acts]:
+        """Return the acts on the seats for which they count."""
+        return self.bend(state.own, state.base, acts, state.stage)
 
     def show(self, own: MatchState, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
         """Show each what her seat sees, and who sits where."""

@@ -212,9 +212,9 @@ class Mediated(Institution):
                     bent[name][field] = imposed(bent[name][field], (now == 1) & when[..., None], number)
         return bent
 
-    def uncertain(self, state: Layered, acts: Mapping[str, Acts]) -> bool:
-        """Say whether the base game may read random numbers in the next step, given what the mediator plays."""
-        return self.base.uncertain(state.base, self.bend(state.own, state.base, acts, state.stage))
+    def foreseen(self, state: Layered, acts: Mapping[str, Acts]) -> Mapping[str, Acts]:
+        """Return the acts as they are for those who delegate."""
+        return self.bend(state.own, state.base, acts, state.stage)
 
     def settle(self, own: MediatorState, outcome: Outcome, ended: Array, u: Array) -> tuple[MediatorState, Outcome]:
         """Reveal after a round who delegated."""

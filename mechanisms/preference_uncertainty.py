@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from ..envs.core import validate
 from ..envs.core.arrays import Array, full, namespace, to_float, total
 from ..envs.core.chance import whole
-from ..envs.core.game import Acts, Game, Measure, Outcome
+from ..envs.core.game import Game, Measure, Outcome
 from ..envs.core.mechanism import Institution, Layered, Mechanism, Unfit, joined, players_of
 
 
@@ -100,9 +99,9 @@ class Weighed(Institution):
         counts = namespace(u).stack([to_float(who == i) for i in range(n)], axis=-1)
         return WeightState(counts, full(u, (*batch, n), 0.0), full(u, batch, 0.0))
 
-    def uncertain(self, state: Layered, acts: Mapping[str, Acts]) -> bool:
-        """Say whether the base game may read random numbers: weights are drawn at the start only."""
-        return self.base.draws > 0 and self.base.uncertain(state.base, acts)
+    def reads_own(self, state: Layered) -> bool:
+        """Say that weights are drawn at the start only."""
+        return False
 
     def settle(self, own: WeightState, outcome: Outcome, ended: Array, u: Array) -> tuple[WeightState, Outcome]:
         """Weigh the rewards in welfare."""

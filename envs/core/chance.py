@@ -61,12 +61,16 @@ def key(seed: int, *address: Array) -> Array:
     return state
 
 
-def uniform(keys: Array, count: int) -> Array:
-    """Return ``count`` numbers in [0, 1) for every key: keys (*batch) to float64 (*batch, count), 53 random bits each."""
+def uniform(keys: Array, count: int, begin: int = 0) -> Array:
+    """Return ``count`` numbers in [0, 1) for every key: keys (*batch) to float64 (*batch, count), 53 random bits each.
+
+    They are the numbers from number ``begin`` on.
+    """
     xp = namespace(keys)
     device = device_of(keys)
     with np.errstate(over="ignore"):
-        bits = mix(keys[..., None] + (_strides if device is not None else _strides.__wrapped__)(count, xp, device))
+        steps = (_strides if device is not None else _strides.__wrapped__)(begin + count, xp, device)
+        bits = mix(keys[..., None] + steps[begin:])
     return to_float((bits >> 11) & 0x1FFFFFFFFFFFFF) * 2.0**-53
 
 

@@ -168,6 +168,10 @@ class Game(ABC):
         """
         return True
 
+    def reads(self, state: Any, acts: Mapping[str, Acts]) -> tuple[bool, ...]:
+        """Say of each uniform number whether the next step may read it, as ``uncertain`` does of all together."""
+        return (self.draws > 0 and self.uncertain(state, acts),) * self.draws
+
     @abstractmethod
     def round(self, state: Any) -> Array:
         """Return how many rounds have been completed, integer (*batch)."""

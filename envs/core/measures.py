@@ -33,6 +33,7 @@ def commons(
         has no months.
     """
     who, pairs = ("; n: those who have taken part", "sum_t n_t") if joins else ("", "n T'")
+    article = "an" if user[0] in "aeiou" else "a"
     share = "f_t / n_t" if joins else "f_t / n"
     return (
         Measure(
@@ -42,7 +43,7 @@ def commons(
             "months",
             GOVSIM,
         ),
-        Measure("gain", f"mean {take} of a {user} over the episode", f"(1/n) sum_i R_i{who}", unit, GOVSIM),
+        Measure("gain", f"mean {take} of {article} {user} over the episode", f"(1/n) sum_i R_i{who}", unit, GOVSIM),
         Measure(
             "efficiency",
             f"share of the largest sustainable {take} that was {taken.split()[-1]}",

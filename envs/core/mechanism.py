@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
-from .arrays import Array, absent, align, namespace, select, to_float, to_int
+from .arrays import Array, absent, align, common, namespace, select, to_float, to_int
 from .fields import Field, Role
 from .game import Acts, Benchmarks, Game, Measure, Outcome, Seen, Stage, stage_field
 
@@ -122,6 +122,14 @@ class Institution(Game):
         """
         return own, outcome
 
+    def reads_own(self, state: Layered) -> bool:
+        """Say whether the mechanism may read its own random numbers in the next step."""
+        return True
+
+    def foreseen(self, state: Layered, acts: Mapping[str, Acts]) -> Mapping[str, Acts] | None:
+        """Return the acts as ``bend`` will leave them; None where that is known only when random numbers are drawn."""
+        return acts if type(self).bend is Institution.bend else None
+
     def opens(self, own: Any, base: Any) -> Array | None:
         """Say in which worlds the opening stages of the coming round are played, (*batch); None for all."""
         return None
@@ -161,12 +169,18 @@ class Institution(Game):
         return self.own_draws > 0 or self.base.random_start
 
     def uncertain(self, state: Layered, acts: Mapping[str, Acts]) -> bool:
-        """Say whether the base game or the mechanism may read random numbers in the next step.
+        """Say whether the base game or the mechanism may read random numbers in the next step."""
+        return any(self.reads(state, acts))
 
-        A mechanism that bends acts may make uncertain what was not, so that it is not asked.
-        """
-        bends = type(self).bend is not Institution.bend
-        return self.own_draws > 0 or bends or self.base.uncertain(state.base, acts)
+    def reads(self, state: Layered, acts: Mapping[str, Acts]) -> tuple[bool, ...]:
+        """Say which random numbers may be read in the next step: of the base game's none at an added stage."""
+        own = (self.reads_own(state),) * self.own_draws
+        draws, stage = self.base.draws, common(state.stage) if self._added else None
+        if stage is not None and not self._low <= stage < self._low + len(self.base.stages):
+            return (False,) * draws + own
+        foreseen = self.foreseen(state, acts) if draws else None
+        base = (draws > 0,) * draws if foreseen is None else self.base.reads(state.base, foreseen)
+        return base + own
 
     @property
     def reports(self) -> tuple[Measure, ...]:  # type: ignore[override]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -115,11 +116,15 @@ class Worlds:
     def _uniform(self, round_: Array | int, stage_code: Array | int, count: int, salt: int = 0) -> Array:
         if not count:
             return self._nothing
+        moment = self._keys_of(round_, stage_code)
+        if self._plain:
+            return chance.plain_uniform(moment, count, salt)
         with np.errstate(over="ignore"):
-            moment = self._key + ((round_ + 2) * (1 << 31) + stage_code) * _STRIDE
-            if self._plain:
-                return chance.plain_uniform(moment, count, salt)
             return chance.uniform(chance.mix(moment + salt) if salt else moment, count)
+
+    def _keys_of(self, round_: Array | int, stage_code: Array | int) -> Any:
+        with np.errstate(over="ignore"):
+            return self._key + ((round_ + 2) * (1 << 31) + stage_code) * _STRIDE
 
     @functools.cached_property
     def _nothing(self) -> Array:
@@ -150,12 +155,24 @@ class Worlds:
         """Return the uniform numbers of the game's next step, (count, draws)."""
         return self._uniform(*self.moment, self.game.draws)
 
+    def _read(self, reads: tuple[bool, ...]) -> Array:
+        """Return the numbers of the next step that are read, (count, draws), NaN for the others."""
+        if not any(reads):
+            return self._unread
+        if self._plain or all(reads):
+            return self.numbers()
+        moment, parts, begin = self._keys_of(*self.moment), [], 0
+        for read, run in itertools.groupby(reads):
+            count = len(list(run))
+            parts.append(chance.uniform(moment, count, begin) if read else self._unread[:, begin : begin + count])
+            begin += count
+        return self.xp.concat(parts, axis=-1)
+
     def step(self, acts: Mapping[str, Acts]) -> Outcome:
         """Advance every world by one stage; the worlds' state becomes the outcome's."""
         if self.check:
             self.examine(acts)
-        certain = not self.game.draws or not self.game.uncertain(self.state, acts)
-        outcome = self.game.step(self.state, acts, self._unread if certain else self.numbers())
+        outcome = self.game.step(self.state, acts, self._read(self.game.reads(self.state, acts)))
         self.state = outcome.state
         return outcome
 
