@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..envs.core.arrays import Array, absent, full, namespace, to_float, to_int, total
 from ..envs.core.fields import Choice, Field, Real, Role
 from ..envs.core.game import Acts, Game, Outcome, Seen, Stage, shared
-from ..envs.core.mechanism import joined, parted
+from ..envs.core.mechanism import Unfit, joined, parted
 from ._party import ENDED, IN_FORCE, ContractState
 from ._proposal import Proposed
 
@@ -26,12 +26,18 @@ class Contracted(Proposed):
             self._measure(
                 "breaches",
                 "breaches a player and round while the contract is in force",
-                "#{(i, t): i owes something after round t} / (n T)",
+                "#{(i, t): i owes something after round t, and no pay} / (n T)",
                 better="lower",
             ),
             self._measure("transfers", "reward moved between players by the contract", "sum_it |transfer_it| / 2"),
         )
         self.judges = mechanism.regime == "enforced"
+        self.penal = any(item.terms.penal for item in self.items)
+        if mechanism.remedy != "performance" and not all(item.terms.penal for item in self.items):
+            raise Unfit(
+                f"remedy: {mechanism.remedy!r} is for breaches, and these terms forbid nothing, what is owed is pay; take "
+                "'performance'"
+            )
         self.delays = self.judges and mechanism.court.delay > 0 and mechanism.remedy != "termination"
         self.charges = self.judges and mechanism.court.cost > 0
         if self.charges:
@@ -53,6 +59,11 @@ class Contracted(Proposed):
             "damages": f"{contract.damages:g} times what is owed is paid",
             "termination": "the contract ends; nothing is paid",
         }[contract.remedy]
+        if not self.penal:
+            said = f"A court enforces it: {remedy}" + (
+                f", with probability {court.accuracy:g}." if court.accuracy < 1 else "."
+            )
+            return said + court.text
         if court.accuracy == 1.0:
             found = f"after a breach {remedy}" if contract.remedy == "termination" else remedy
             said = f"A court enforces it: {found}."
@@ -99,9 +110,17 @@ class Contracted(Proposed):
         holds = (own.status == IN_FORCE) & ended
         debts = self._debts(own, outcome.state) * to_float(holds)[..., None, None]
         owes = total(debts) > 0
-        own = own._replace(breaches=own.breaches + total(to_float(owes)) / len(self.parties))
+        if self.penal:
+            breaches = total(to_float(owes)) / len(self.parties)
+            own = own._replace(breaches=own.breaches + breaches * self._wrong(own))
         own, outcome, broken = self._followed(own, outcome, debts, owes, ended, u)
         return self._aged(own, holds, ended, broken, u), outcome
+
+    def _wrong(self, own: ContractState) -> Array | float:
+        """Say where who owes something did wrong, 1 or 0, (*batch): in a menu that depends on the item."""
+        if all(item.terms.penal for item in self.items):
+            return 1.0
+        return sum(to_float(own.more["item"] == k) for k, item in enumerate(self.items, 1) if item.terms.penal)
 
     def _followed(
         self, own: ContractState, outcome: Outcome, debts: Array, owes: Array, ended: Array, u: Array

@@ -173,7 +173,7 @@ class Proposed(Party):
             text = "; ".join(f"({item.label}) {item.terms.text}" for item in self.items)
         else:
             offer, text = f"a contract{label}", contract.items[0].text
-        said = f"{when} {offer} is put to {who}: {text}; what is owed goes to the others who are bound."
+        said = f"{when} {offer} is put to {who}: {text}."
         if self.fixed is None:
             said += {
                 "rotating": f" They take turns in proposing it, {self.parties[0]} first.",

@@ -38,6 +38,11 @@ class Payment(Terms):
     payee: str
 
     @property
+    def penal(self) -> bool:
+        """What is owed is pay and no fine."""
+        return False
+
+    @property
     @abstractmethod
     def sources(self) -> tuple[tuple[str, str], ...]:
         """The facts: the field, and the player whose view of it counts."""
@@ -505,6 +510,11 @@ class Share(Terms):
         validate.probability("most", self.most)
         if self.share is not None:
             validate.probability("share", self.share)
+
+    @property
+    def penal(self) -> bool:
+        """What is owed is pay and no fine."""
+        return False
 
     @property
     def uses(self) -> tuple[str, ...]:

@@ -68,6 +68,11 @@ class Terms(ABC):
     def text(self) -> str:
         """The terms in words."""
 
+    @property
+    def penal(self) -> bool:
+        """Whether owing something means that one did wrong: a breach, and no pay."""
+        return True
+
     def stated(self, filled: Mapping[str, Array], like: Array) -> dict[str, Array]:
         """Return the value of every figure, float (*batch): filled in, fixed, or 0; ``like`` is (*batch)."""
         return {
@@ -139,7 +144,8 @@ class Quota(Terms):
         """The terms in words."""
         limit = "a limit that is proposed" if self.limit is None else f"{self.limit}"
         return (
-            f"each keeps {self.field} to at most {limit} a round; who exceeds it owes {self.fine:g} for each unit above"
+            f"each keeps {self.field} to at most {limit} a round; who exceeds it owes {self.fine:g} for each unit above, "
+            "in equal parts to the others who are bound"
         )
 
     def suit(self, deal: Deal) -> None:

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-from ..envs.core import validate
+from ..envs.core import tally, validate
 from ..envs.core.arrays import Array, absent, full, namespace, to_float, to_int, tree_map
 from ..envs.core.fields import Choice, Field, Integer, Real, Role
 from ..envs.core.game import Acts, Game, Measure, Seen, Stage, spread
 from ..envs.core.mechanism import Mechanism, parted, players_of
-from . import tally
 from ._options import Optioned, budget_of, check_label, in_words, is_number, labelled, tuples, where
 from ._parameters import changed
 from .sanction import Sanction

@@ -26,7 +26,7 @@ from societas.mechanisms.contract import Contract, Court
 from societas.mechanisms.monitor import Monitor
 from societas.mechanisms.schedules import Bonus, Linear, Share, Table
 from societas.mechanisms.talk import Talk
-from societas.mechanisms.terms import Deal, Terms
+from societas.mechanisms.terms import Deal, Quota, Terms
 
 HIRED = {"principal_0": {"consent": 1}, "agent_0": {"consent": 1, "accept": 1}}
 ONCE = Relational(delta=0.0, repetitions=1)
@@ -517,3 +517,31 @@ def test_terms_that_do_not_suit_are_refused_by_name(game: Game, terms: Terms, wo
 def test_bad_parameters_are_refused_by_name(make: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_pay_is_no_breach_and_no_remedy_is_for_it() -> None:
+    """Equal division of catches moves money, and nobody did wrong; a menu may hold pay and fines."""
+
+    def agree(seen: Any) -> Any:
+        return {"harvest": seen["stock"] * 0 + 12, "consent": seen["stock"] * 0 + 1}
+
+    signs = {"fisher": policy("callable", function=agree, batched=True)}
+    share, fine = Share("caught", 0.5), Quota(10, fine=1.0)
+    paid = play(Fishery(months=2) | Contract(share), signs).measures
+    fined = play(Fishery(months=2) | Contract(fine), signs).measures
+    assert paid["transfers"] == 0.0 and paid["breaches"] == 0.0  # all owe each other the same
+    assert fined["breaches"] == 1.0
+    game = Fishery(months=2)
+    chosen = [play(game | Contract((share, fine)), {"fisher": _chooses(item)}).measures["breaches"] for item in (1, 2)]
+    assert chosen == [0.0, 1.0]
+    for remedy in ("damages", "termination"):
+        with pytest.raises(Unfit, match=f"remedy: '{remedy}' is for breaches"):
+            _ = game | Contract(share, remedy=remedy)
+
+
+def _chooses(item: int) -> Any:
+    return policy(
+        "callable",
+        function=lambda seen: {"harvest": seen["stock"] * 0 + 12, "consent": seen["stock"] * 0 + item},
+        batched=True,
+    )

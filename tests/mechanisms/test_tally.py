@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from societas.mechanisms import tally
+from societas.envs.core import tally
 
 Host = np.ndarray[Any, Any]
 
