@@ -292,6 +292,39 @@ def auctions(seed: int = 0) -> None:
 
 
 @app.command()
+def populations(
+    count: Annotated[int, typer.Option(help="Populations that evolve in each game of norms.", min=2)] = 500,
+    seed: int = 0,
+) -> None:
+    """Evolve populations under norms and punishment, and print what papers report beside what is found."""
+    from rich.console import Console
+    from rich.table import Table
+    from scipy.stats import binomtest
+
+    from ..policies.populations.norms import PUBLISHED, SOURCE, axelrod
+    from ..policies.populations.public_goods import PublicGoods
+    from ..policies.populations.stationary import stationary
+
+    console = Console()
+    table = Table("game", "share of populations", "published", "found", "95% interval", title=SOURCE)
+    for game, published in PUBLISHED.items():
+        found = axelrod(metanorms=game == "metanorms", populations=count, seed=seed)
+        for what, share in found._asdict().items():
+            ends = binomtest(round(share * count), count).proportion_ci(method="wilson")
+            table.add_row(game, what, f"{published[what]:.1%}", f"{share:.1%}", f"{ends.low:.1%} to {ends.high:.1%}")
+    console.print(table)
+    table = Table("strategies", "theory", "found", title="Rare mutation, strong imitation: Sigmund et al. 2010, exact")
+    for strategies, theory in (
+        (("cooperator", "defector", "loner"), "1/4, 1/4, 1/2"),
+        (("cooperator", "defector", "loner", "peer"), "2/108, 2/108, 2/108, 102/108"),
+        (("cooperator", "defector", "peer"), "0, 1, 0"),
+    ):
+        shares = stationary(PublicGoods(strategies).groups())
+        table.add_row(", ".join(strategies), theory, ", ".join(f"{share:.4f}" for share in shares))
+    console.print(table)
+
+
+@app.command()
 def fetch(model: Annotated[str, typer.Argument(help="The model to fetch: smollm2.")] = "smollm2") -> None:
     """Fetch a language model once, into the user's cache."""
     from ..policies.llm.models import fetch_smollm2

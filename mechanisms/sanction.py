@@ -1,13 +1,13 @@
-"""Sanction: after each round every player may punish another, at a cost to herself."""
+"""Sanction: after each round every player may punish another, or each of the others, at a cost to herself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ..envs.core import validate
-from ..envs.core.arrays import Array, device_of, full, namespace, to_float, to_int
+from ..envs.core.arrays import Array, device_of, full, namespace, to_float, to_int, total
 from ..envs.core.fields import Choice, Field, Integer, Role
 from ..envs.core.game import Acts, Game, Measure, Seen, Stage, shared
 from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted, players_of
@@ -20,10 +20,13 @@ class Sanction(Mechanism):
     With ``second_order`` there is a metanorm (Axelrod 1986, doi:10.2307/1960858): who sanctioned nobody, though another
     player was sanctioned, is idle, and after the sanctions each may sanction one who is idle, at the same cost and fine.
 
+    With ``points`` each gives each of the others points, as in the experiments of Fehr and Gächter (10 at most, at a cost
+    of 1 and a fine of 3 each), and a point is a sanction; with ``second_order`` also in the second stage.
+
     Parameters
     ----------
     cost
-        What a sanction costs the one who imposes it, in units of reward.
+        What a sanction, or a point, costs the one who imposes it, in units of reward.
     fine
         What it takes from the one who is sanctioned. Both are lost to all: welfare falls by cost + fine.
     roles
@@ -32,7 +35,9 @@ class Sanction(Mechanism):
         Whether those who are idle can be sanctioned for it, in a second stage. It takes 3 players.
     error
         Probability, for each sanction of either stage, that it falls on a player who was not meant instead: any but the
-        one who imposes it, all equally likely. It takes 3 players.
+        one who imposes it, all equally likely. It takes 3 players, and sanctions that are not given in points.
+    points
+        Most points that one can give another for a round; 0 for one sanction at most, on one other player.
     """
 
     cost: float = 1.0
@@ -40,6 +45,7 @@ class Sanction(Mechanism):
     roles: tuple[str, ...] = ()
     second_order: bool = False
     error: float = 0.0
+    points: int = 0
 
     def __post_init__(self) -> None:
         """Refuse parameters out of range."""
@@ -47,6 +53,9 @@ class Sanction(Mechanism):
         validate.real("cost", self.cost, 0.0)
         validate.real("fine", self.fine, 0.0)
         validate.probability("error", self.error)
+        validate.whole("points", self.points, 0, 1_000)
+        if self.points and self.error:
+            raise ValueError(f"error: 0 where points are given, got {self.error!r} with points={self.points}")
 
     def apply(self, game: Game) -> Game:
         """Return the game with a sanctioning stage after each round."""
@@ -85,10 +94,21 @@ class Sanctioned(Institution):
             )
             raise Unfit(f"{which} only among 3 players or more, got {', '.join(self.people)}")
         self.own_draws = len(self.people) if mechanism.error else 0
+        if mechanism.points:
+            means = "each may punish each of the others for the round that has just been played"
+            self.closing = (Stage("sanction", means), *self.closing[1:])
+            measure = Measure("sanctions", "points given in an episode", "number of points", "points", better="lower")
+            self.own_reports = (measure, *self.own_reports[1:])
 
     @property
     def terms(self) -> str:
         """The institution in words."""
+        if self.mechanism.points:
+            return (
+                f"After each round each of {', '.join(self.people)} may give each of the others up to {self.mechanism.points} "
+                f"points. A point costs the one who gives it {self.mechanism.cost:g} and takes {self.mechanism.fine:g} from the "
+                "one who gets it."
+            )
         said = (
             f"After each round each of {', '.join(self.people)} may sanction one other: that costs her "
             f"{self.mechanism.cost:g} and takes {self.mechanism.fine:g} from the one sanctioned."
@@ -103,21 +123,26 @@ class Sanctioned(Institution):
     @property
     def _most(self) -> int:
         """Most sanctions that one can receive for a round."""
-        return len(self.people)
+        return len(self.people) * max(self.mechanism.points, 1)
 
     def sees(self, role: Role) -> tuple[Field, ...]:
         """Show how often each was sanctioned in the last round."""
-        count = Integer(0, self._most)
-        fined = Field("fined", count, "sanctions you received for the last round", verifiable=True)
-        fines = Field("fines", count, "sanctions each received for the last round", each=self.people, verifiable=True)
+        count, what = Integer(0, self._most), "points" if self.mechanism.points else "sanctions"
+        fined = Field("fined", count, f"{what} you received for the last round", verifiable=True)
+        fines = Field("fines", count, f"{what} each received for the last round", each=self.people, verifiable=True)
         return (fined, fines) if role.name in self.involved else (fines,)
 
     def acts(self, role: Role) -> tuple[Field, ...]:
         """Ask whom to punish."""
         if role.name not in self.involved:
             return ()
+        if self.mechanism.points:
+            return (self._points("points", "points that you give each (none for yourself count)", "sanction"),)
         whom = Choice(("nobody", *self.people))
         return (Field("punish", whom, "whom you sanction (naming yourself sanctions nobody)", stage="sanction"),)
+
+    def _points(self, name: str, means: str, stage: str) -> Field:
+        return Field(name, Integer(0, self.mechanism.points), means, "points", each=self.people, stage=stage)
 
     def begin(self, base: Any, u: Array) -> Any:
         """Start with a clean record."""
@@ -128,21 +153,26 @@ class Sanctioned(Institution):
         self, stage: Array, own: Any, base: Any, acts: Mapping[str, Acts], u: Array
     ) -> tuple[Any, dict[str, Array], Array | None]:
         """Impose the sanctions."""
-        hits = self._astray(self._aimed(acts, "punish"), u)
-        xp = namespace(hits)
-        imposed, received = xp.sum(to_int(hits), axis=-1), xp.sum(to_int(hits), axis=-2)
+        hits = self._astray(self._aimed(acts, "sanction"), u)
+        imposed, received = total(hits), total(hits, axis=-2)
         pay = self._pay(imposed, received)
-        own = SanctionState(received, own.imposed + to_float(xp.sum(imposed, axis=-1)))
-        return own, parted(pay, self.base, self.involved), xp.sum(pay, axis=-1)
+        own = SanctionState(received, own.imposed + to_float(total(imposed)))
+        return own, parted(pay, self.base, self.involved), total(pay)
 
     def _pay(self, imposed: Array, received: Array) -> Array:
         return -self.mechanism.cost * to_float(imposed) - self.mechanism.fine * to_float(received)
 
-    def _aimed(self, acts: Mapping[str, Acts], field: str) -> Array:
-        """Say who names whom in a field, herself excepted, (*batch, players, players)."""
-        target = to_int(joined({name: acts[name][field] for name in self.involved}, self.involved)) - 1
-        people = self._people(target)
-        return (target[..., :, None] == people) & (people[:, None] != people)
+    def _aimed(self, acts: Mapping[str, Acts], stage: str) -> Array:
+        """Return how many sanctions each aims at whom at a stage, none at herself, (*batch, players, players)."""
+        points, idle = self.mechanism.points, "" if stage == "sanction" else "_idle"
+        parts = [acts[name][("points" if points else "punish") + idle] for name in self.involved]
+        people = self._people(parts[0])
+        others = people[:, None] != people
+        if points:
+            given = parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts, axis=-2)
+            return to_int(given) * to_int(others)
+        target = to_int(joined(dict(zip(self.involved, parts, strict=True)), self.involved)) - 1
+        return to_int((target[..., :, None] == people) & others)
 
     def _people(self, like: Array) -> Array:
         return namespace(like).arange(len(self.people), device=device_of(like))
@@ -153,14 +183,14 @@ class Sanctioned(Institution):
         if not error:
             return hits
         xp, people = namespace(hits), self._people(hits)
-        meant = xp.argmax(to_int(hits), axis=-1)
+        meant = xp.argmax(hits, axis=-1)
         first, second = xp.minimum(meant, people), xp.maximum(meant, people)
         draw = xp.clip(u, None, error) / error
         k = to_int(xp.floor(draw * (len(self.people) - 2)))  # of those who are neither meant nor the imposer
         k = k + to_int(k >= first)
         k = k + to_int(k >= second)
-        errs = (u < error) & xp.any(hits, axis=-1)
-        return xp.where(errs[..., None], k[..., None] == people, hits)
+        errs = (u < error) & xp.any(hits > 0, axis=-1)
+        return xp.where(errs[..., None], to_int(k[..., None] == people), hits)
 
     def show(self, own: Any, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
         """Show everyone the last round's sanctions."""
@@ -206,9 +236,22 @@ class MetaSanctioned(Sanctioned):
         ),
     )
 
+    def __init__(self, base: Game, mechanism: Sanction) -> None:
+        super().__init__(base, mechanism)
+        if mechanism.points:
+            means = "each may punish those who sanctioned nobody although another player was sanctioned"
+            self.closing = (self.closing[0], Stage("metasanction", means))
+            second = replace(self.own_reports[1], formula="number of points of the second stage", unit="points")
+            self.own_reports = (self.own_reports[0], second)
+
     @property
     def terms(self) -> str:
         """The institution in words."""
+        if self.mechanism.points:
+            return (
+                f"{super().terms} Who gave no points, though another player got some, is idle. Then each may give up to "
+                f"{self.mechanism.points} points to each who is idle, at the same cost and to the same effect."
+            )
         return (
             f"{super().terms} Who sanctioned nobody, though another player was sanctioned, is idle. Then each may sanction one "
             "who is idle, at the same cost and to the same effect."
@@ -216,7 +259,7 @@ class MetaSanctioned(Sanctioned):
 
     @property
     def _most(self) -> int:
-        return 2 * len(self.people)
+        return 2 * super()._most
 
     def sees(self, role: Role) -> tuple[Field, ...]:
         """Show the sanctions, and who was idle."""
@@ -227,6 +270,9 @@ class MetaSanctioned(Sanctioned):
         """Ask whom to punish, first for the round and then for being idle."""
         if role.name not in self.involved:
             return ()
+        if self.mechanism.points:
+            means = "points that you give each for being idle (none for yourself, or for one who is not idle, count)"
+            return (*super().acts(role), self._points("points_idle", means, "metasanction"))
         means = "whom you sanction for being idle (naming yourself, or one who is not idle, sanctions nobody)"
         again = Field("punish_idle", Choice(("nobody", *self.people)), means, stage="metasanction")
         return (*super().acts(role), again)
@@ -242,12 +288,12 @@ class MetaSanctioned(Sanctioned):
         """Impose the sanctions of the first or of the second stage."""
         xp = namespace(own.received)
         again = stage == len(self.stages) - 1
-        lazy = self._aimed(acts, "punish_idle") & (own.idle[..., None, :] == 1)
-        hits = xp.where(again[..., None, None], lazy, self._aimed(acts, "punish"))
-        hits = to_int(self._astray(hits, u))
-        imposed, received = xp.sum(hits, axis=-1), xp.sum(hits, axis=-2)
-        others = xp.sum(received, axis=-1)[..., None] - received
-        count = to_float(xp.sum(imposed, axis=-1))
+        lazy = self._aimed(acts, "metasanction") * own.idle[..., None, :]
+        hits = xp.where(again[..., None, None], lazy, self._aimed(acts, "sanction"))
+        hits = self._astray(hits, u)
+        imposed, received = total(hits), total(hits, axis=-2)
+        others = total(received)[..., None] - received
+        count = to_float(total(imposed))
         own = MetaState(
             received=xp.where(again[..., None], own.received + received, received),
             imposed=xp.where(again, own.imposed, own.imposed + count),
@@ -255,7 +301,7 @@ class MetaSanctioned(Sanctioned):
             second=xp.where(again, own.second + count, own.second),
         )
         pay = self._pay(imposed, received)
-        return own, parted(pay, self.base, self.involved), xp.sum(pay, axis=-1)
+        return own, parted(pay, self.base, self.involved), total(pay)
 
     def show(self, own: MetaState, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
         """Show everyone the sanctions, and who was idle."""

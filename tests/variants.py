@@ -16,6 +16,12 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"bias": 0.3, "messages": 2},
         {"bias": 0.0, "messages": 1},
     ],
+    "CommonPool": [
+        {"endowment": 25, "repetitions": 3},
+        {"users": 2, "gain": 2.5, "outside": 2.0, "repetitions": 3},
+        {"users": 3, "endowment": 2, "repetitions": 2},
+        {"users": 5, "endowment": 40, "gain": 10.0, "loss": 0.07, "outside": -1.5, "repetitions": 4},
+    ],
     "Delegation": [{"bias": -0.3, "repetitions": 3}, {"bias": 0.7, "repetitions": 2}, {"bias": 0.0}],
     "Fishery": [{"fishers": 2, "capacity": 9, "months": 3, "growth": 3, "collapse": 0}],
     "HiddenAction": [
@@ -70,6 +76,27 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
             "reservation": -0.1,
         },
     ],
+    "Naming": [
+        {
+            "agents": 5,
+            "pairing": "pair",
+            "names": ("a", "b", "c"),
+            "committed": 2,
+            "since": 4,
+            "convention": 0,
+            "memory": 2,
+            "repetitions": 8,
+        },
+        {"agents": 4, "stop": True, "repetitions": 9},
+        {"agents": 6, "committed": 2, "convention": 0, "stop": True, "since": 3, "repetitions": 10},
+        {"names": tuple("ABCDEFGHIJ"), "repetitions": 6},
+    ],
+    "NormsGame": [
+        {"agents": 6, "metanorms": True, "repetitions": 3},
+        {"agents": 4, "opportunities": 2, "metanorms": True, "observers": "witnesses again", "bits": 2},
+        {"agents": 3, "metanorms": True, "observers": "witnesses", "temptation": 1.5, "repetitions": 2},
+        {"agents": 2, "temptation": 5.0},
+    ],
     "Pricing": [{"firms": 3, "prices": 5, "periods": 6}],
     "Procurement": [
         {"types": (0.0, 1.0), "continuum": True, "benefit": 1.0, "repetitions": 3},
@@ -81,6 +108,14 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
             "repetitions": 3,
         },
         {"types": (0.5, 1.0, 3.0), "items": 4, "benefit": 2.0, "weight": 0.6},
+    ],
+    "PublicGoods": [
+        {"unit": 20, "members": 2, "mpcr": 0.75, "repetitions": 3},
+        {"kind": "threshold", "members": 3, "threshold": 41, "refund": True, "repetitions": 3},
+        {"kind": "threshold", "threshold": 10, "benefit": 15.0, "unit": 5},
+        {"kind": "voluntary", "members": 5, "endowment": 1, "others_only": True},
+        {"kind": "voluntary", "members": 3, "endowment": 4, "multiplier": 3.5, "repetitions": 3},
+        {"kind": "voluntary", "multiplier": 1.2, "outside": 5.0},
     ],
     "Relational": [
         {"delta": 0.6, "fallback": 0.25, "repetitions": 23},
@@ -99,6 +134,12 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"pricing": "first", "bidders": 2, "common": 1.0, "affiliated": True},
         {"bidders": 1, "reserve": None, "worth": 0.6},
     ],
+    "SillyRules": [
+        {"repetitions": 3, "altar": "public", "change": 0.3, "newcomers": 2, "delay": 0},
+        {"altar": "public", "change": 0.5, "kinds": 6, "silly": 3, "delay": 7, "repetitions": 5},
+        {"taboos": "important", "fine": 0.5, "bounty": 0.25, "foragers": 2, "kinds": 2, "repetitions": 4},
+        {"taboos": "none", "delay": 1, "harm": 0.5, "repetitions": 2},
+    ],
     "Team": [
         {"rule": "forfeit"},
         {"rule": "forfeit", "members": 3, "cost": 1.3, "target": 3, "repetitions": 3},
@@ -110,7 +151,12 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 
 SMALL: dict[str, dict[str, Any]] = {
     "Fishery": {"months": 4},
+    "CommonPool": {"users": 4, "repetitions": 3},
+    "Naming": {"agents": 6, "repetitions": 5},
+    "NormsGame": {"agents": 4, "opportunities": 2},
     "Pricing": {"periods": 6},
+    "PublicGoods": {"repetitions": 3},
+    "SillyRules": {"foragers": 4, "repetitions": 3},
     "IncompleteContract": {"remedy": "bonus", "discount": 0.3},
     "Relational": {"delta": 0.3, "repetitions": 10},
 }

@@ -18,6 +18,7 @@ KINDS = ("games", "mechanisms", "policies", "parts")
 _entries: dict[str, dict[str, str]] = {
     "games": {
         "CheapTalk": "societas.envs.contracting.cheap_talk:CheapTalk",
+        "CommonPool": "societas.envs.norms.common_pool:CommonPool",
         "Delegation": "societas.envs.contracting.delegation:Delegation",
         "Fishery": "societas.envs.norms.fishery:Fishery",
         "HiddenAction": "societas.envs.contracting.hidden_action:HiddenAction",
@@ -26,11 +27,15 @@ _entries: dict[str, dict[str, str]] = {
         "MatrixGame": "societas.envs.norms.matrix_game:MatrixGame",
         "MultiUnit": "societas.envs.markets.multi_unit:MultiUnit",
         "Multitask": "societas.envs.contracting.multitask:Multitask",
+        "Naming": "societas.envs.norms.naming:Naming",
+        "NormsGame": "societas.envs.norms.norms_game:NormsGame",
         "Pricing": "societas.envs.markets.pricing:Pricing",
         "Procurement": "societas.envs.contracting.procurement:Procurement",
+        "PublicGoods": "societas.envs.norms.public_goods:PublicGoods",
         "Relational": "societas.envs.contracting.relational:Relational",
         "Screening": "societas.envs.contracting.screening:Screening",
         "SealedBid": "societas.envs.markets.sealed_bid:SealedBid",
+        "SillyRules": "societas.envs.norms.silly_rules:SillyRules",
         "Team": "societas.envs.contracting.team:Team",
     },
     "mechanisms": {
