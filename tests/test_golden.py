@@ -75,6 +75,8 @@ CASES = {
     "IncompleteContract": Case(lambda: make("IncompleteContract", remedy="bonus"), equilibrium, 3),
     "MatrixGame": Case(lambda: make("MatrixGame", repetitions=5), rivals),
     "Multitask": Case(lambda: make("Multitask"), equilibrium),
+    "Naming": Case(lambda: make("Naming", agents=4), anything, 4),
+    "NormsGame": Case(lambda: make("NormsGame", agents=4, metanorms=True), anything),
     "Pricing": Case(lambda: make("Pricing"), anything, 4),
     "Procurement": Case(lambda: make("Procurement"), equilibrium),
     "Relational": Case(lambda: make("Relational", delta=0.3, repetitions=10), equilibrium, 2),

@@ -10,6 +10,12 @@ from typing import Any
 from societas.envs.norms.matrix_game import MatrixGame
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "Allocation": [
+        {"repetitions": 3},
+        {"goods": 3, "decider": "unanimity", "coins": 2},
+        {"people": 2, "goods": 5, "decider": "unanimity", "repetitions": 2},
+        {"goods": 3, "coins": 4, "coin": 5.0, "values": ((50, 30, 20), (40, 40, 20), (30, 30, 40))},
+    ],
     "CheapTalk": [
         {"bias": -0.02, "messages": 3, "repetitions": 3},
         {"bias": 0.01, "messages": 8, "repetitions": 2},
@@ -23,6 +29,14 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"users": 5, "endowment": 40, "gain": 10.0, "loss": 0.07, "outside": -1.5, "repetitions": 4},
     ],
     "Delegation": [{"bias": -0.3, "repetitions": 3}, {"bias": 0.7, "repetitions": 2}, {"bias": 0.0}],
+    "Deliberation": [
+        {"repetitions": 3},
+        {"issues": 2, "ratify": False, "citizens": 4, "repetitions": 2},
+        {"citizens": 3, "words": 6},
+        {"citizens": 3, "rule": "borda", "revise": False, "ratify": False},
+        {"rule": "plurality", "revise": False, "quo": 0.4, "repetitions": 2},
+        {"citizens": 4, "rule": "score", "revise": False, "ratify": False, "issues": 3},
+    ],
     "Fishery": [{"fishers": 2, "capacity": 9, "months": 3, "growth": 3, "collapse": 0}],
     "HiddenAction": [
         {"utility": "linear", "reservation": 0.0, "outcomes": (0.0, 10.0), "repetitions": 2},

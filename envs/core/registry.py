@@ -17,9 +17,11 @@ KINDS = ("games", "mechanisms", "policies", "parts")
 
 _entries: dict[str, dict[str, str]] = {
     "games": {
+        "Allocation": "societas.envs.norms.allocation:Allocation",
         "CheapTalk": "societas.envs.contracting.cheap_talk:CheapTalk",
         "CommonPool": "societas.envs.norms.common_pool:CommonPool",
         "Delegation": "societas.envs.contracting.delegation:Delegation",
+        "Deliberation": "societas.envs.norms.deliberation:Deliberation",
         "Fishery": "societas.envs.norms.fishery:Fishery",
         "HiddenAction": "societas.envs.contracting.hidden_action:HiddenAction",
         "HoldUp": "societas.envs.contracting.hold_up:HoldUp",

@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import operator
 
-from ..envs.core.arrays import Array, device_of, namespace, to_float, to_int
-from ..envs.core.chance import whole
+from .arrays import Array, device_of, namespace, to_float, to_int
+from .chance import whole
 
 
 def _added(values: Array) -> Array:
