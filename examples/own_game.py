@@ -11,7 +11,7 @@ from societas.testing import check_game
 
 
 @dataclass(frozen=True)
-class PublicGoods(Game):
+class Charity(Game):
     """Four members keep or give 20 coins each; a coin given pays ``mpcr`` to every member. State: coins kept, or -1."""
 
     mpcr: float = 0.4
@@ -49,10 +49,10 @@ class PublicGoods(Game):
         return Benchmarks(first_best=give, equilibrium=keep)
 
 
-check_game(PublicGoods())
-register("games", "PublicGoods", PublicGoods)
+check_game(Charity())
+register("games", "Charity", Charity)
 giver = policy("callable", function=lambda seen: {"keep": 0, "punish": "member_3"})
 rider = policy("callable", function=lambda seen: {"keep": 20})
-society = PublicGoods() | mechanism("Sanction", cost=1, fine=5)
+society = Charity() | mechanism("Sanction", cost=1, fine=5)
 print(play(society, {"member": giver, "member_3": rider}, keep=True).tell())
-print(gymnasium.make("societas/PublicGoods-v0", mpcr=0.75).reset(seed=0))
+print(gymnasium.make("societas/Charity-v0", mpcr=0.75).reset(seed=0))

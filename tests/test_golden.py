@@ -70,6 +70,7 @@ CASES = {
     "CheapTalk": Case(lambda: make("CheapTalk", repetitions=2), equilibrium),
     "Delegation": Case(lambda: make("Delegation", repetitions=2), equilibrium),
     "Fishery": Case(lambda: make("Fishery"), villagers),
+    "GridCommons": Case(lambda: make("GridCommons", foragers=2, width=6, height=5, sight=1), anything, 2),
     "HiddenAction": Case(lambda: make("HiddenAction", repetitions=2), equilibrium),
     "HoldUp": Case(lambda: make("HoldUp", ownership=0.5, bargaining="ultimatum"), equilibrium),
     "IncompleteContract": Case(lambda: make("IncompleteContract", remedy="bonus"), equilibrium, 3),

@@ -38,6 +38,28 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"citizens": 4, "rule": "score", "revise": False, "ratify": False, "issues": 3},
     ],
     "Fishery": [{"fishers": 2, "capacity": 9, "months": 3, "growth": 3, "collapse": 0}],
+    "GridCommons": [
+        {
+            "kind": "harvest",
+            "foragers": 3,
+            "width": 6,
+            "height": 5,
+            "steps": 10,
+            "timeout": 3,
+            "regrowth": (0.1, 0.2, 0.3, 0.4),
+        },
+        {
+            "kind": "mushrooms",
+            "foragers": 3,
+            "width": 6,
+            "height": 5,
+            "steps": 10,
+            "timeout": 3,
+            "zap_cost": 0.5,
+            "sight": 1,
+        },
+        {"foragers": 3, "width": 6, "height": 5, "steps": 10, "timeout": 0, "dirt": 0.0, "breadth": 0},
+    ],
     "HiddenAction": [
         {"utility": "linear", "reservation": 0.0, "outcomes": (0.0, 10.0), "repetitions": 2},
         {
@@ -165,6 +187,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 
 SMALL: dict[str, dict[str, Any]] = {
     "Fishery": {"months": 4},
+    "GridCommons": {"foragers": 3, "width": 6, "height": 5, "steps": 6, "timeout": 2},
     "CommonPool": {"users": 4, "repetitions": 3},
     "Naming": {"agents": 6, "repetitions": 5},
     "NormsGame": {"agents": 4, "opportunities": 2},

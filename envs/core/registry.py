@@ -23,6 +23,7 @@ _entries: dict[str, dict[str, str]] = {
         "Delegation": "societas.envs.contracting.delegation:Delegation",
         "Deliberation": "societas.envs.norms.deliberation:Deliberation",
         "Fishery": "societas.envs.norms.fishery:Fishery",
+        "GridCommons": "societas.envs.norms.grid_commons:GridCommons",
         "HiddenAction": "societas.envs.contracting.hidden_action:HiddenAction",
         "HoldUp": "societas.envs.contracting.hold_up:HoldUp",
         "IncompleteContract": "societas.envs.contracting.incomplete_contract:IncompleteContract",

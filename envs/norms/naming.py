@@ -147,7 +147,7 @@ class Naming(RoundGame):
         most = self.repetitions * max(abs(self.success), abs(self.failure))
         sees = [
             Field("said", past, "what you said in your last interactions", each=self.slots, verifiable=True),
-            Field("heard", past, "what the other said in them", each=self.slots, verifiable=True),
+            Field("partners", past, "what your partners said in them", each=self.slots, verifiable=True),
             Field("score", Real(-most, most), "your points so far", "points"),
         ]
         if self.pairing == "pair":
@@ -176,7 +176,7 @@ class Naming(RoundGame):
         score = full(like, (*like.shape, n), 0.0)
         return {
             "said": past,
-            "heard": past,
+            "partners": past,
             "score": score,
             "clock": like,
             "streak": like,
@@ -186,7 +186,7 @@ class Naming(RoundGame):
 
     def own(self, state: RoundState) -> dict[str, Seen]:
         """Show each agent its memory, its score and whether it is its turn."""
-        past = {name: namespace(state.played).matrix_transpose(state.memory[name]) for name in ("said", "heard")}
+        past = {name: namespace(state.played).matrix_transpose(state.memory[name]) for name in ("said", "partners")}
         seen = {**past, "score": state.memory["score"]}
         return {"agent": seen | ({"turn": state.nature["turn"]} if self.pairing == "pair" else {})}
 
@@ -226,7 +226,7 @@ class Naming(RoundGame):
             sums={"success": to_float(good) / self.pairs},
             memory={
                 "said": noted(memory["said"], name),
-                "heard": noted(memory["heard"], heard),
+                "partners": noted(memory["partners"], heard),
                 "score": memory["score"] + points,
                 "clock": clock,
                 "streak": streak,

@@ -23,7 +23,7 @@ class BestReply(Policy):
 
     def act(self, seen: Any, stage: Any, u: Any, memory: Any) -> Any:
         names = self.role.acts[0].space.high + 1
-        heard = np.stack([(seen["heard"] == name).sum(axis=-1) for name in range(names)], axis=-1)
+        heard = np.stack([(seen["partners"] == name).sum(axis=-1) for name in range(names)], axis=-1)
         best = heard == heard.max(axis=-1, keepdims=True)
         pick = np.floor(u[..., 0] * best.sum(axis=-1))
         return {"name": (best & (best.cumsum(axis=-1) - 1 == pick[..., None])).argmax(axis=-1)}, memory
@@ -47,17 +47,17 @@ def step(game: Naming, state: Any, partner: list[int], names: list[int], turn: l
 def test_equal_names_are_paid_and_remembered() -> None:
     game = Naming(agents=4, memory=2, repetitions=4)
     state = game.start(np.zeros((1, game.draws)))
-    assert (game.view(state)["agent"]["heard"] == 2).all()
+    assert (game.view(state)["agent"]["partners"] == 2).all()
     one = step(game, state, [1, 0, 3, 2], [0, 0, 0, 1])
     assert one.rewards["agent"].tolist() == [[100.0, 100.0, -50.0, -50.0]] and one.welfare.tolist() == [100.0]
     seen = game.view(one.state)["agent"]
     assert seen["said"].tolist() == [[[0, 2], [0, 2], [0, 2], [1, 2]]]
-    assert seen["heard"].tolist() == [[[0, 2], [0, 2], [1, 2], [0, 2]]]
+    assert seen["partners"].tolist() == [[[0, 2], [0, 2], [1, 2], [0, 2]]]
     two = step(game, one.state, [3, 2, 1, 0], [1, 1, 1, 1])
     three = step(game, two.state, [2, 3, 0, 1], [0, 1, 1, 1])
     seen = game.view(three.state)["agent"]
     assert seen["said"].tolist() == [[[0, 1], [1, 1], [1, 1], [1, 1]]]
-    assert seen["heard"].tolist() == [[[1, 1], [1, 1], [0, 1], [1, 1]]]
+    assert seen["partners"].tolist() == [[[1, 1], [1, 1], [0, 1], [1, 1]]]
     assert seen["score"].tolist() == [[150.0, 300.0, 0.0, 150.0]]
     found = {name: float(values[0]) for name, values in game.measures(three.state).items()}
     assert found == {"success": 4 / 6, "consensus": 0, "interactions": 6, "agreement": 0.75, "pushed": 0.75}
@@ -68,7 +68,7 @@ def test_who_waits_is_not_paid_and_remembers_nothing() -> None:
     state = game.start(np.zeros((1, game.draws)))
     done = step(game, state, [1, 0, 2], [0, 0, 0], [1, 1, 0])
     assert done.rewards["agent"].tolist() == [[100.0, 100.0, 0.0]] and done.welfare.tolist() == [200.0]
-    assert game.view(done.state)["agent"]["heard"].tolist() == [[[0], [0], [2]]]
+    assert game.view(done.state)["agent"]["partners"].tolist() == [[[0], [0], [2]]]
 
 
 @pytest.mark.parametrize(("agents", "pairing"), [(6, "all"), (6, "pair"), (5, "pair"), (2, "all")])
