@@ -69,6 +69,7 @@ def proposing(game: Game) -> Cast:
 CASES = {
     "CheapTalk": Case(lambda: make("CheapTalk", repetitions=2), equilibrium),
     "Delegation": Case(lambda: make("Delegation", repetitions=2), equilibrium),
+    "Donor": Case(lambda: make("Donor", members=4), anything, 4),
     "Fishery": Case(lambda: make("Fishery"), villagers),
     "GridCommons": Case(lambda: make("GridCommons", foragers=2, width=6, height=5, sight=1), anything, 2),
     "HiddenAction": Case(lambda: make("HiddenAction", repetitions=2), equilibrium),

@@ -22,7 +22,9 @@ WORLDS = 3
 DIGITS = 1e-3
 """By how much, relative to its size, a real number may differ that is told in four digits."""
 
-EDGE = {"IncompleteContract": "the offer leaves the agent exactly indifferent, and four digits of it a little better or worse off"}
+EDGE = {
+    "IncompleteContract": "the offer leaves the agent exactly indifferent, and four digits of it a little better or worse off"
+}
 """Games in whose equilibrium the fourth digit of a number decides."""
 
 

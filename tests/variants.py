@@ -28,6 +28,21 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"users": 3, "endowment": 2, "repetitions": 2},
         {"users": 5, "endowment": 40, "gain": 10.0, "loss": 0.07, "outside": -1.5, "repetitions": 4},
     ],
+    "Commons": [
+        {"scenario": "pasture", "months": 4, "newcomer": 2},
+        {"scenario": "pollution", "months": 3, "sharing": "proportional"},
+        {"users": 3, "capacity": 40, "months": 5, "growth": "logistic", "rate": 0.7},
+        {
+            "users": 2,
+            "capacity": 9,
+            "months": 3,
+            "growth": "logistic",
+            "rate": 2.0,
+            "collapse": 0,
+            "sharing": "proportional",
+            "newcomer": 3,
+        },
+    ],
     "Delegation": [{"bias": -0.3, "repetitions": 3}, {"bias": 0.7, "repetitions": 2}, {"bias": 0.0}],
     "Deliberation": [
         {"repetitions": 3},
@@ -37,7 +52,35 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"rule": "plurality", "revise": False, "quo": 0.4, "repetitions": 2},
         {"citizens": 4, "rule": "score", "revise": False, "ratify": False, "issues": 3},
     ],
+    "Dictator": [{"rate": 2.0, "repetitions": 3}],
+    "Donor": [
+        {"members": 4, "norm": "L1", "execution": 0.1, "assessment": 0.05, "knowledge": 0.7, "repetitions": 3},
+        {"members": 12, "benefit": 2.0, "norm": "none", "trace": 3, "amounts": True, "repetitions": 2},
+        {"members": 5, "norm": "image", "knowledge": 0.6, "trace": 2, "repetitions": 3},
+        {"members": 5, "norm": "stern", "public": False, "assessment": 0.1, "execution": 0.1, "repetitions": 3},
+        {
+            "members": 4,
+            "norm": (1, 0, 0, 1),
+            "amounts": True,
+            "knowledge": 0.5,
+            "trace": 1,
+            "threshold": 0.3,
+            "repetitions": 2,
+        },
+        {"members": 3, "norm": "image", "public": False, "assessment": 0.1, "repetitions": 3},
+    ],
     "Fishery": [{"fishers": 2, "capacity": 9, "months": 3, "growth": 3, "collapse": 0}],
+    "GiftExchange": [
+        {
+            "value": 126.0,
+            "profit": "product",
+            "fixed_cost": 26.0,
+            "min_wage": 30.0,
+            "max_wage": 126.0,
+            "repetitions": 3,
+        },
+        {"efforts": (0.5, 1.0), "costs": (1.0, 3.0), "value": 9.0, "max_wage": 9.0},
+    ],
     "GridCommons": [
         {
             "kind": "harvest",
@@ -182,10 +225,27 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"rule": "tournament"},
         {"rule": "tournament", "members": 2, "gap": 0.3, "sd": 0.3, "repetitions": 3},
     ],
+    "ThirdParty": [
+        {"rate": 2.0, "repetitions": 3},
+        {"endowment": 10, "observer_endowment": 2, "effect": 0.5, "rate": 1.5},
+        {"effect": 0.0},
+    ],
+    "Trust": [
+        {"intermediary": True, "repetitions": 3},
+        {"multiplier": 1.0, "trustee_endowment": 0.0, "repetitions": 2},
+    ],
+    "Ultimatum": [
+        {"pie": 7.0, "units": 3, "outside": (2.5, 3.0), "repetitions": 3},
+        {"units": 2, "outside": (6.0, 3.0)},
+        {"rate": 3.0, "outside": (1.0, 2.0)},
+        {"rate": 0.0, "outside": (0.0, 1.0)},
+    ],
 }
 """Parameters with which registered games are examined besides the default ones."""
 
 SMALL: dict[str, dict[str, Any]] = {
+    "Commons": {"months": 4},
+    "Donor": {"members": 4, "repetitions": 3},
     "Fishery": {"months": 4},
     "GridCommons": {"foragers": 3, "width": 6, "height": 5, "steps": 6, "timeout": 2},
     "CommonPool": {"users": 4, "repetitions": 3},
