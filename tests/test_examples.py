@@ -48,6 +48,7 @@ def test_an_example_is_short_and_prints_what_its_page_says(name: str, tmp_path: 
         "docs/experiments.md",
         "docs/faces.md",
         "docs/mechanisms.md",
+        "docs/norms.md",
         "docs/societies.md",
         "docs/your-own-model.md",
     ],
