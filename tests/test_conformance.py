@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-import runpy
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from variants import OFF, SMALL, VARIANTS
 
 import societas
 from societas import Game, Mechanism, Policy, Unfit, make, mechanism, policy
@@ -19,9 +18,6 @@ from societas.envs.core import registry
 from societas.mechanisms.contract import Court
 from societas.mechanisms.terms import Compensation, Quota
 from societas.testing import check_game, check_mechanism, check_policy
-
-TABLES = runpy.run_path(str(Path(__file__).parent / "variants.py"))
-VARIANTS, SMALL, OFF = (TABLES[name] for name in ("VARIANTS", "SMALL", "OFF"))
 
 # ---- games --------------------------------------------------------------------------------------------------------
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
-import runpy
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pytest
+from variants import SMALL
 
 import societas
 from societas import Choice, Field, Game, Integer, Policy, Role, make, play, policy
@@ -17,7 +16,6 @@ from societas.envs.core import words
 from societas.envs.core.fields import Text
 from societas.envs.core.policy import default_acts
 
-SMALL: dict[str, dict[str, Any]] = runpy.run_path(str(Path(__file__).with_name("variants.py")))["SMALL"]
 WORLDS = 3
 DIGITS = 1e-3
 """By how much, relative to its size, a real number may differ that is told in four digits."""

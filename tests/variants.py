@@ -1,7 +1,4 @@
-"""Tables that several tests share: parameters with which games are examined, and what turns mechanisms off.
-
-They are read with ``runpy.run_path``, for tests are no package.
-"""
+"""Tables that several tests share: parameters with which games are examined, and what turns mechanisms off."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import acts_of
 
 from societas import Game, Institution, Mechanism, mechanism
 from societas.envs.contracting.hidden_action import HiddenAction
@@ -37,19 +38,6 @@ SELF = Article(None, "threshold", (0.5, 1.0))
 def trio(rounds: int = 1) -> MatrixGame:
     """Three players whose payoffs are all 0."""
     return MatrixGame(np.zeros((3, 2, 2, 2)).tolist(), ("left", "right"), rounds)
-
-
-def acts_of(game: Game, worlds: int, **fixed: Any) -> dict[str, Any]:
-    """Acts of everybody: those given, for every world and player, else the lowest."""
-    acts: dict[str, Any] = {}
-    for role in game.roles:
-        acts[role.name] = {}
-        for field in role.acts:
-            shape = (worlds, role.count, *field.shape)
-            low = np.full(shape, max(field.space.low, -10), dtype=np.int64 if field.discrete else np.float64)
-            given_ = np.asarray(fixed.get(field.name, low), dtype=low.dtype)
-            acts[role.name][field.name] = np.broadcast_to(given_, shape)
-    return acts
 
 
 def motion(game: Game, heading: str) -> int:

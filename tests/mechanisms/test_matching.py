@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import acts_of
 
 from societas import Game, mechanism
 from societas.envs.contracting.hidden_action import HiddenAction
@@ -191,19 +192,6 @@ def trio(seed: int = 0, rounds: int = 2) -> MatrixGame:
     """Three players, random payoffs."""
     table = np.random.default_rng(seed).integers(-5, 6, (3, 2, 2, 2))
     return MatrixGame(table.tolist(), ("left", "right"), rounds)
-
-
-def acts_of(game: Game, worlds: int, **fixed: Any) -> dict[str, Any]:
-    """Acts of everybody: those given, for every world and player, else the lowest."""
-    acts: dict[str, Any] = {}
-    for role in game.roles:
-        acts[role.name] = {}
-        for field in role.acts:
-            shape = (worlds, role.count, *field.shape)
-            low = np.full(shape, max(field.space.low, -10), dtype=np.int64 if field.discrete else np.float64)
-            given_ = np.asarray(fixed.get(field.name, low), dtype=low.dtype)
-            acts[role.name][field.name] = np.broadcast_to(given_, shape)
-    return acts
 
 
 def seated(game: Game, worlds: int, ranks: Any, lot: Any = 0.5) -> Any:

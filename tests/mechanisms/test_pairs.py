@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import runpy
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from variants import OFF, SMALL, VARIANTS
 
 import societas
 from societas import Game, Mechanism, Unfit, make, play, policy
@@ -22,9 +22,6 @@ from societas.envs.core.worlds import Cast, Worlds
 from societas.mechanisms.contract import Contract, Court
 from societas.mechanisms.vote import RULES
 from societas.testing import check_mechanism
-
-TABLES = runpy.run_path(str(Path(__file__).parents[1] / "variants.py"))
-SMALL, VARIANTS, OFF = (TABLES[name] for name in ("SMALL", "VARIANTS", "OFF"))
 
 Strategy = st.SearchStrategy[Any]
 Parameters = dict[str, Strategy] | Callable[[Any], Strategy]
