@@ -193,17 +193,15 @@ class Fiscal(Institution):
             return own, outcome
         quantity = self._quantity(outcome.state, outcome.rewards) if self.field else own.income * 0.0
         taken, given = self.reckon(own.income, own.net, quantity)
-        now, zero = ended[..., None], own.income * 0.0
-        taken, given = xp.where(now, taken, zero), xp.where(now, given, zero)
-        own = Ledger(
-            income=xp.where(now, zero, own.income),
-            gross=own.gross,
-            net=own.net + (given - taken),
-            taken=xp.where(now, taken, own.taken),
-            given=xp.where(now, given, own.given),
-            volume=own.volume + self.counts(taken, given),
-        )
-        moved = parted(given - taken, self.base, self.involved)
+        zero, income, last = own.income * 0.0, own.income * 0.0, (taken, given)
+        if not absent(~ended):
+            now = ended[..., None]
+            taken, given = xp.where(now, taken, zero), xp.where(now, given, zero)
+            income = xp.where(now, zero, own.income)
+            last = xp.where(now, taken, own.taken), xp.where(now, given, own.given)
+        change = given - taken
+        own = Ledger(income, own.gross, own.net + change, *last, own.volume + self.counts(taken, given))
+        moved = parted(change, self.base, self.involved)
         rewards = {name: paid + moved[name] if name in moved else paid for name, paid in outcome.rewards.items()}
         welfare = outcome.welfare - total(taken - given) if self.burns else outcome.welfare
         return own, outcome._replace(rewards=rewards, welfare=welfare)
