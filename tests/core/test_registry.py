@@ -40,7 +40,7 @@ def test_made_by_name() -> None:
             KeyError,
             "no games entry named 'Fishary'; did you mean 'Fishery'?.*There are: ",
         ),
-        (lambda: societas.make("Chess"), KeyError, "no games entry named 'Chess'.*There are: CheapTalk, "),
+        (lambda: societas.make("Chess"), KeyError, "no games entry named 'Chess'.*There are: Allocation, "),
         (lambda: societas.policy("randon"), KeyError, "did you mean 'random'?"),
         (
             lambda: societas.make("Fishery", fishermen=3),
