@@ -169,7 +169,6 @@ def test_smollm2_plays_games_of_every_room_legally() -> None:
         "HiddenAction": {},
         "MatrixGame": {},
         "Pricing": {"periods": 2, "prices": 4},
-        "Screening": {},
         "Trust": {},
         "Ultimatum": {},
     }
