@@ -1,4 +1,4 @@
-"""The command line: list, describe, play, audit, auctions, run, report, fetch."""
+"""The command line: list, describe, play, audit, held-out, auctions, populations, run, report, fetch."""
 
 from __future__ import annotations
 
@@ -253,6 +253,26 @@ def audit(
         typer.echo(
             audited(game, policies, width=console.width if console.is_terminal else 120, colour=console.is_terminal)
         )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _fail(error.args[0]) from error
+
+
+@app.command("held-out")
+def held_out(
+    name: str,
+    focal: Annotated[str, typer.Argument(help="The policy that is scored, 'tabular' or 'scripted:character=fair'.")],
+    background: Annotated[list[str], typer.Argument(help="Policies that it meets, each by itself.")],
+    visitors: Annotated[int, typer.Option(help="How many are in the minority.", min=1)] = 1,
+    worlds: Annotated[int, typer.Option(min=2)] = 256,
+    seed: int = 0,
+    set_: Set = [],  # noqa: B006  (typer reads the default)
+) -> None:
+    """Score a policy as majority and as minority among policies that it never met."""
+    from .held_out import report as scored
+
+    game = _game(name, set_)
+    try:
+        typer.echo(scored(game, focal, background, visitors=visitors, worlds=worlds, seed=seed))
     except (KeyError, TypeError, ValueError) as error:
         raise _fail(error.args[0]) from error
 
