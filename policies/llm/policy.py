@@ -1,25 +1,42 @@
-"""A language model as a policy: every decision is a choice among legal acts, scored by the model."""
+"""A language model as a policy: it scores all legal acts, or is asked and answers; what it does is always legal."""
 
 from __future__ import annotations
 
 import copy
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 
 from ...envs.core import validate, words
-from ...envs.core.arrays import Array, constant, to_numpy
+from ...envs.core.arrays import Array, constant, to_numpy, tree_map
+from ...envs.core.chance import whole
 from ...envs.core.fields import Choice, Field, Integer, Text
 from ...envs.core.policy import Policy, default_acts
+from .answers import OUTCOMES, Ledger, ask, disarm, follow_up, understand
+from .memory import Request, Table, memories, told, write_notes
+from .protocol import Answer, Answers, Message
 
 if TYPE_CHECKING:
     from ...envs.core.game import Acts, Game, Seen
     from .scorer import Chat
+
+
+VALUES = {
+    "selfish": "You care about your own gain alone. What others get is nothing to you.",
+    "prosocial": "You care about what all get together as much as about your own gain.",
+    "fair": "You want everyone to get the same, and would give up some of your own gain for it.",
+    "competitive": "You want to get more than the others. Your gain counts as it exceeds theirs.",
+    "altruistic": "You care about the gain of the others, and not about your own.",
+}
+"""What a player can be told to care about, by name."""
+
+NAMES = ("rules", "persona", "values", "memory", "prompt")
+"""What a template can show."""
 
 
 class Scores(Protocol):
@@ -48,6 +65,15 @@ def load_scorer(model: str, device: str | None) -> Scores:
     return Scorer.load(locate(model), device=device)
 
 
+class _Question(NamedTuple):
+    """What one player is asked at a step: the conversation so far, and the uniform number of its answer."""
+
+    place: tuple[tuple[int, ...], int]
+    fields: tuple[Field, ...]
+    messages: tuple[Message, ...]
+    luck: float
+
+
 class LanguageModel(Policy):
     """Plays any role in any game by reading its rules and prompts; acts are always legal.
 
@@ -56,12 +82,16 @@ class LanguageModel(Policy):
     decide. Numbers with more than ``levels`` values are reduced to that many evenly spaced ones. Free texts are written
     token by token.
 
+    A model that has ``answer`` and no ``score`` is asked instead, all worlds and seats of a stage in one call. Its
+    answer is read strictly; it is mended by rule where its meaning is beyond doubt (``answers.RULES``), sent back with
+    the complaint at most ``again`` times, and then replaced by the default. ``ledger`` counts all of it.
+
     Parameters
     ----------
     model
         ``"smollm2"`` (after ``societas fetch smollm2``), a folder with a transformers model, a hub id, or any object
         with a method ``score(chats, options)`` and, where players write free text, ``write(chats, limit, *,
-        temperature, luck)``.
+        temperature, luck)``; or an object with a method ``answer`` (``protocol.Answers``).
     temperature
         0 takes the most probable value; 1 samples from the model's own probabilities.
     persona
@@ -70,29 +100,79 @@ class LanguageModel(Policy):
         Most values a numeric decision has.
     device
         Where the model runs; None chooses at run time.
+    values
+        What the player is told to care about: a name in ``VALUES``, or a text.
+    template
+        The user's message as a jinja2 template, or ``{"system": ..., "user": ...}``; of the names ``rules``,
+        ``persona``, ``values``, ``memory`` and ``prompt``. What is shown is data and never itself a template.
+    memory
+        What the player remembers of the steps before: ``Window``, ``Summary`` or ``Reflection`` (``llm.memory``), a
+        list of them, or ``{"window": {"steps": 5}}``; None for nothing but what the game shows.
+    again
+        How many times a model that answers is asked again.
+    default
+        What stands for an answer that is still none: ``"null act"``, ``"random"`` (uniform over the space), or acts
+        ``{field: value}`` as they stand in an answer (fields that are left out get the null act).
     """
 
     def __init__(
         self,
-        model: str | Path | Scores = "smollm2",
+        model: str | Path | Scores | Answers = "smollm2",
         *,
         temperature: float = 1.0,
         persona: str = "",
         levels: int = 101,
         device: str | None = None,
+        values: str = "",
+        template: str | Mapping[str, str] | None = None,
+        memory: Any = None,
+        again: int = 2,
+        default: str | Mapping[str, Any] = "null act",
     ) -> None:
         self.model = model
         self.temperature = validate.real("temperature", temperature, 0.0)
         self.persona = persona
         self.levels = validate.whole("levels", levels, 2, 100_000)
         self.device = device
+        self.values = VALUES.get(values, values)
+        self.memory = memories(memory)
+        self.again = validate.whole("again", again, 0, 100)
+        if isinstance(default, str):
+            validate.one_of("default", default, ("null act", "random"))
+        self.default = default
+        self.template = {"user": template} if isinstance(template, str) else dict(template or {})
+        if self.template:
+            given = {"persona": persona, "values": self.values, "memory": self.memory}
+            _templates(self.template, [name for name, value in given.items() if value])  # says now what is wrong
+        self.asks = hasattr(model, "answer") and not hasattr(model, "score")
+        self.ledger = Ledger()
 
     def bind(self, game: Game, role: str, seats: tuple[int, ...]) -> Self:
         """Read the rules."""
         bound = copy.copy(super().bind(game, role, seats))
         bound.game = game  # type: ignore[attr-defined]  # for its words alone
-        bound.system = f"{self.persona}\n\n{game.rules(role)}".strip()  # type: ignore[attr-defined]
-        bound.draws = sum(max(1, len(field.each)) for field in bound.role.acts)
+        parts = (self.persona, self.values and f"What you care about: {self.values}", game.rules(role))
+        system = "\n\n".join(part for part in parts if part).strip()
+        bound.shown = {"rules": game.rules(role), "persona": self.persona, "values": self.values}  # type: ignore[attr-defined]
+        bound.templates = _templates(self.template) if self.template else {}  # type: ignore[attr-defined]
+        if "system" in self.template:
+            empty = dict.fromkeys(NAMES, "")
+            system = bound.templates["system"].render(empty | bound.shown).strip()  # type: ignore[attr-defined]
+        bound.system = system  # type: ignore[attr-defined]
+        bound.table = Table(game, role, seats, system)  # type: ignore[attr-defined]
+        numbers = sum(max(1, len(field.each)) for field in bound.role.acts)
+        bound.numbers = numbers  # type: ignore[attr-defined]
+        bound.draws = numbers + self.asks + sum(memory.draws for memory in self.memory)
+        for memory in self.memory:
+            able = self.model if memory.model is None else memory.model
+            if memory.draws and not isinstance(able, str | Path | Writes | Answers):
+                raise TypeError(
+                    f"memory: {type(memory).__name__} writes texts, and {type(able).__name__} cannot; give it a model with "
+                    "answer or write, or take Window"
+                )
+        if self.asks:
+            bound.fallback = self._fallback(bound.role.acts, role)  # type: ignore[attr-defined]
+            return bound
         written = [field.name for field in bound.role.acts if isinstance(field.space, Text)]
         if written and not isinstance(self.model, str | Path | Writes):
             raise TypeError(
@@ -103,17 +183,29 @@ class LanguageModel(Policy):
 
     def ready(self) -> None:
         """Say how to get the model, where it is absent."""
-        if isinstance(self.model, str | Path):
-            from .models import locate
+        for model in (self.model, *(memory.model for memory in self.memory)):
+            if isinstance(model, str | Path):
+                from .models import locate
 
-            locate(str(self.model))
+                locate(str(model))
+            elif callable(check := getattr(model, "ready", None)):
+                check()
 
     @property
     def scorer(self) -> Scores:
         """The back end, loaded when it is first needed."""
         if isinstance(self.model, str | Path):
             return load_scorer(str(self.model), self.device)
-        return self.model
+        return self.model  # type: ignore[return-value]  # a model that answers is not asked for scores
+
+    def begin(self, batch: tuple[int, ...], xp: Any, device: Any) -> Any:
+        """Return what is remembered at the start: nothing; counts {outcome: 0} of a model that answers, its memory."""
+        if not self.asks and not self.memory:
+            return None
+        counts = np.zeros((*batch, len(self.seats), len(OUTCOMES) if self.asks else 0), np.int64)
+        table: Table = self.table  # type: ignore[attr-defined]
+        fresh = {"counts": counts, "notes": tuple(memory.begin(table, batch) for memory in self.memory)}
+        return tree_map(lambda values: xp.asarray(values, device=device), fresh)
 
     def act(self, seen: Seen, stage: Array, u: Array, memory: Any) -> tuple[Acts, Any]:
         """Ask the model for every seat and world that has something to decide."""
@@ -121,6 +213,9 @@ class LanguageModel(Policy):
         host = {name: to_numpy(values).copy() for name, values in acts.items()}
         sight = {name: to_numpy(values) for name, values in seen.items()}
         luck, stages = to_numpy(u), to_numpy(stage)
+        state = None if memory is None else tree_map(lambda values: to_numpy(values).copy(), memory)
+        if state is not None:
+            self._think(state["notes"], stages, luck)
         for number in sorted(set(stages.reshape(-1).tolist()) - {-1}):
             places = [
                 (world, seat)
@@ -128,8 +223,155 @@ class LanguageModel(Policy):
                 if stages[world] == number
                 for seat in range(len(self.seats))
             ]
-            self._decide(places, sight, number, luck, host)
+            if self.asks:
+                self._ask(places, sight, number, luck, host, state)
+            else:
+                self._decide(places, sight, number, luck, host, state)
+        if state is not None:
+            for keeper, part in zip(self.memory, state["notes"], strict=True):
+                keeper.keep(self.table, part, stages, sight, host)  # type: ignore[attr-defined]
+            memory = tree_map(lambda values: constant(stage, values), state)
         return {name: constant(acts[name], values) for name, values in host.items()}, memory
+
+    def _think(self, notes: tuple[Any, ...], stages: np.ndarray[Any, Any], luck: np.ndarray[Any, Any]) -> None:
+        """Let memories write what is due, with the last of the uniform numbers."""
+        draw = luck.shape[-1] - sum(memory.draws for memory in self.memory)
+        table: Table = self.table  # type: ignore[attr-defined]
+
+        def write(model: Any, requests: Sequence[Request], length: int) -> list[str | None]:
+            able = (self.model if self.asks else self.scorer) if model is None else model
+            if isinstance(able, str | Path):
+                able = load_scorer(str(able), self.device)
+            return write_notes(able, table.system, requests, length, self.temperature, self.ledger)
+
+        for memory, part in zip(self.memory, notes, strict=True):
+            if memory.draws:
+                memory.think(table, part, stages >= 0, luck[..., draw], write)
+            draw += memory.draws
+
+    def _user(self, place: tuple[tuple[int, ...], int], own: dict[str, Any], number: int, state: Any) -> str:
+        """Return the user's message: what is remembered, and the game's prompt."""
+        index = self.seats[place[1]]
+        prompt = words.prompt(self.game, self.role, index, own, number)  # type: ignore[attr-defined]
+        if self.asks:
+            prompt = disarm(prompt)
+        lines: list[str] = []
+        for memory, part in zip(self.memory, state["notes"] if state else (), strict=True):
+            lines += memory.recall(self.table, part, place)  # type: ignore[attr-defined]
+        if "user" in self.template:
+            shown = {**self.shown, "memory": told(lines), "prompt": prompt}  # type: ignore[attr-defined]
+            return str(self.templates["user"].render(shown)).strip()  # type: ignore[attr-defined]
+        return f"{told(lines)}\n\n{prompt}" if lines else prompt
+
+    def _ask(
+        self,
+        places: list[tuple[tuple[int, ...], int]],
+        sight: dict[str, np.ndarray[Any, Any]],
+        number: int,
+        luck: np.ndarray[Any, Any],
+        host: dict[str, np.ndarray[Any, Any]],
+        state: Any,
+    ) -> None:
+        """Fill in the acts of some seats at one stage: ask all of them at once, and again those who answered badly."""
+        name, numbers = self.game.stages[number].name, self.numbers  # type: ignore[attr-defined]
+        waiting: list[_Question] = []
+        for place in places:
+            at = (*place[0], place[1])
+            fields = self.role.deciding(name, self.seats[place[1]])
+            if fields:
+                own = {field: values[at] for field, values in sight.items()}
+                first = (Message("user", self._user(place, own, number, state)),)
+                system = self.system  # type: ignore[attr-defined]
+                messages = (Message("system", system), *first) if system else first
+                waiting.append(_Question(place, fields, messages, float(luck[(*at, numbers)])))
+        for attempt in range(self.again + 1):
+            bad: list[_Question] = []
+            self.ledger.asked_again += len(waiting) if attempt else 0
+            for question, answer in zip(waiting, self._answers(waiting, attempt), strict=True):
+                if answer.error:  # nothing was said, so nothing is said to it
+                    bad.append(question)
+                    continue
+                reading = understand(answer.text, question.fields)
+                if reading.act is not None:
+                    for field, value in reading.act.items():
+                        host[field][(*question.place[0], question.place[1])] = value
+                    outcome = "again" if attempt else "repaired" if reading.rules else "good"
+                    self._count(question, outcome, reading.rules, state)
+                    continue
+                assert reading.complaint is not None
+                asked = [field.name for field in question.fields]
+                self.ledger.why[next((f for f in asked if reading.complaint.field.startswith(f)), "answer")] += 1
+                said = answer.text[:2_000].encode("utf-8", "replace").decode().strip() or "(nothing)"
+                back = (
+                    Message("assistant", disarm(said)),
+                    Message("user", follow_up(reading.complaint, question.fields)),
+                )
+                bad.append(question._replace(messages=(*question.messages, *back)))
+            waiting = bad
+            if not waiting:
+                return
+        for question in waiting:
+            at = (*question.place[0], question.place[1])
+            self._stand_in(question.fields, at, luck, host)
+            self._count(question, "defaulted", (), state)
+
+    def _answers(self, questions: list[_Question], attempt: int) -> list[Answer]:
+        """Ask the model, all at once; whoever is asked again has another uniform number."""
+        schemas = {fields: words.schema(fields) for fields in {question.fields for question in questions}}
+        return ask(
+            self.model,
+            [question.messages for question in questions],
+            [schemas[question.fields] for question in questions],
+            self.temperature,
+            [(question.luck + attempt * 0.6180339887498949) % 1.0 for question in questions],
+            self.ledger,
+        )
+
+    def _count(self, question: _Question, outcome: str, rules: tuple[str, ...], state: Any) -> None:
+        """Count a decision: in the ledger, and in the memory of its world and seat."""
+        world, seat = question.place
+        self.ledger.decided(self.role.player(self.seats[seat]), world, outcome, rules)
+        if state is not None:
+            state["counts"][(*world, seat, OUTCOMES.index(outcome))] += 1
+
+    def _stand_in(
+        self,
+        fields: tuple[Field, ...],
+        at: tuple[int, ...],
+        luck: np.ndarray[Any, Any],
+        host: dict[str, np.ndarray[Any, Any]],
+    ) -> None:
+        """Fill in the declared default for the fields that one player owes; the null act is there already."""
+        begin = 0
+        for field in self.role.acts:
+            size = max(1, len(field.each))
+            if field in fields and self.default == "random":
+                drawn = np.asarray([_drawn(field, float(u)) for u in luck[at][begin : begin + size]])
+                host[field.name][at] = drawn if field.each else drawn[0]
+            elif field in fields and field.name in self.fallback:  # type: ignore[attr-defined]
+                host[field.name][at] = self.fallback[field.name]  # type: ignore[attr-defined]
+            begin += size
+
+    def _fallback(self, fields: tuple[Field, ...], role: str) -> dict[str, Any]:
+        """Return the given default acts as arrays hold them, or say what is wrong with them."""
+        if self.default == "random":
+            for field in fields:
+                if np.isinf([field.space.low, field.space.high]).any():
+                    raise ValueError(
+                        f"default: field {field.name!r} of {role} has no bounds; give it a value, not 'random'"
+                    )
+        if isinstance(self.default, str):
+            return {}
+        known = {field.name: field for field in fields}
+        found: dict[str, Any] = {}
+        for name, value in self.default.items():
+            if name not in known:
+                raise ValueError(f"default: {role} has no act field {name!r}; it decides {', '.join(known)}")
+            act = words.parse(json.dumps({name: value}), (known[name],))
+            if isinstance(act, words.Complaint):
+                raise ValueError(f"default: {act}")
+            found |= act
+        return found
 
     def _decide(
         self,
@@ -138,6 +380,7 @@ class LanguageModel(Policy):
         number: int,
         luck: np.ndarray[Any, Any],
         host: dict[str, np.ndarray[Any, Any]],
+        state: Any,
     ) -> None:
         """Fill in the acts of some seats at one stage, value by value."""
         from .scorer import Chat
@@ -148,7 +391,7 @@ class LanguageModel(Policy):
         for world, seat in places:
             index = self.seats[seat]
             own = {field: values[(*world, seat)] for field, values in sight.items()}
-            texts[world, seat] = words.prompt(self.game, self.role, index, own, number)  # type: ignore[attr-defined]
+            texts[world, seat] = self._user((world, seat), own, number, state)
             answers[world, seat] = "{"
             for field in self.role.deciding(name, index):
                 for component in range(len(field.each)) if field.each else (None,):
@@ -219,3 +462,46 @@ def _pick(score: np.ndarray[Any, Any], u: float, temperature: float) -> int:
         return int(score.argmax())
     weights = np.exp((score - score.max()) / temperature)
     return int(min(np.searchsorted(np.cumsum(weights), u * weights.sum(), side="right"), len(score) - 1))
+
+
+def _drawn(field: Field, u: float) -> Any:
+    """Return a value of a field's space by a uniform number; of texts random words."""
+    space = field.space
+    if isinstance(space, Text):
+        from ..random import LONGEST, babble
+
+        return babble(np.random.default_rng(int(u * 2**53)).random(min(space.length, LONGEST) + 1), space.length)
+    if field.discrete:
+        return int(whole(np.asarray(u), int(space.low), int(space.high)))
+    return space.low + u * (space.high - space.low)
+
+
+def _templates(texts: Mapping[str, Any], given: Sequence[str] = ()) -> dict[str, Any]:
+    """Compile templates in a sandbox, or say what is wrong with them."""
+    from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+    found, shown = {}, set(NAMES[:3]) if "system" not in texts else set()
+    if "user" not in texts:
+        shown |= {"memory", "prompt"}
+    for part, text in texts.items():
+        validate.one_of("template", part, ("system", "user"))
+        if not isinstance(text, str):
+            raise ValueError(f"template.{part}: a text, got {text!r}")
+        known = NAMES if part == "user" else NAMES[:3]
+        try:
+            names = meta.find_undeclared_variables(environment.parse(text))
+            if odd := sorted(names - set(known)):
+                raise ValueError(f"template.{part}: no name {odd[0]!r}; of use are {', '.join(known)}")
+            found[part] = environment.from_string(text)
+            found[part].render(dict.fromkeys(known, "text"))
+        except TemplateSyntaxError as error:
+            raise ValueError(f"template.{part}: line {error.lineno}: {error.message}") from error
+        except (TemplateError, ArithmeticError, LookupError, TypeError) as error:
+            raise ValueError(f"template.{part}: cannot be filled in: {error}") from error
+        shown |= names
+    for name in ("prompt", *given):
+        if name not in shown:
+            raise ValueError(f"template: shows {name} nowhere, so the model would not read it; add {{{{ {name} }}}}")
+    return found
