@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Self
 from ..envs.core import validate
 from ..envs.core.arrays import Array, full, namespace, to_float, to_int
 from ..envs.core.fields import Choice, Field, Role
-from ..envs.core.game import Game, Measure, Outcome, Seen, shared
-from ..envs.core.mechanism import Institution, Mechanism, parted, players_of
+from ..envs.core.game import Game, Measure, Outcome, Seen
+from ..envs.core.mechanism import Institution, Mechanism, parted, players_of, told
 from .rule import Rule
 
 LABELS = ("right", "wrong", "none")
@@ -156,15 +156,7 @@ class Classified(Institution):
 
     def show(self, own: ClassifierState, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
         """Show the labels to all."""
-        mine = parted(own.label, self.base, self.judged)
-        return {
-            role.name: {
-                **seen[role.name],
-                **({"label": mine[role.name]} if role.name in mine else {}),
-                "labels": shared(own.label, role.count),
-            }
-            for role in self.base.roles
-        }
+        return told(self.base, seen, {"labels": own.label}, {"label": parted(own.label, self.base, self.judged)})
 
     def account(self, own: ClassifierState) -> dict[str, Array]:
         """Return the share of acts labelled wrong, and the changes of mind."""

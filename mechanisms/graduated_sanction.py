@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Self
 from ..envs.core import validate
 from ..envs.core.arrays import Array, full, namespace, to_float, to_int
 from ..envs.core.fields import Field, Integer, Real, Role
-from ..envs.core.game import Game, Measure, Outcome, Seen, shared
-from ..envs.core.mechanism import Institution, Mechanism, parted, players_of
+from ..envs.core.game import Game, Measure, Outcome, Seen
+from ..envs.core.mechanism import Institution, Mechanism, parted, players_of, told
 from .rule import Rule
 
 
@@ -151,15 +151,7 @@ class Graduated(Institution):
 
     def show(self, own: GraduatedState, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
         """Show everyone the record."""
-        fined = parted(own.fined, self.base, self.held)
-        return {
-            role.name: {
-                **seen[role.name],
-                "record": shared(own.record, role.count),
-                **({"penalty": fined[role.name]} if role.name in fined else {}),
-            }
-            for role in self.base.roles
-        }
+        return told(self.base, seen, {"record": own.record}, {"penalty": parted(own.fined, self.base, self.held)})
 
     def account(self, own: GraduatedState) -> dict[str, Array]:
         """Return breaches and fines."""

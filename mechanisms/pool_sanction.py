@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Self
 from ..envs.core import validate
 from ..envs.core.arrays import Array, full, namespace, to_float, to_int
 from ..envs.core.fields import Choice, Field, Real, Role
-from ..envs.core.game import Acts, Game, Measure, Outcome, Seen, Stage, shared
-from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted, players_of
+from ..envs.core.game import Acts, Game, Measure, Outcome, Seen, Stage
+from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted, players_of, told
 from .rule import Rule
 
 
@@ -164,15 +164,9 @@ class Pooled(Institution):
 
     def show(self, own: PoolState, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
         """Show everyone who paid in."""
-        fined = parted(own.fined, self.base, self.involved)
-        return {
-            role.name: {
-                **seen[role.name],
-                "pool_members": shared(own.members, role.count),
-                **({"pool_fined": fined[role.name]} if role.name in fined else {}),
-            }
-            for role in self.base.roles
-        }
+        return told(
+            self.base, seen, {"pool_members": own.members}, {"pool_fined": parted(own.fined, self.base, self.involved)}
+        )
 
     def account(self, own: PoolState) -> dict[str, Array]:
         """Return payments and fines."""

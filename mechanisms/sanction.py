@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from ..envs.core import validate
 from ..envs.core.arrays import Array, device_of, full, namespace, to_float, to_int, total
 from ..envs.core.fields import Choice, Field, Integer, Role
-from ..envs.core.game import Acts, Game, Measure, Seen, Stage, shared
-from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted, players_of
+from ..envs.core.game import Acts, Game, Measure, Seen, Stage
+from ..envs.core.mechanism import Institution, Mechanism, Unfit, joined, parted, players_of, told
 
 
 @dataclass(frozen=True)
@@ -194,14 +194,8 @@ class Sanctioned(Institution):
 
     def show(self, own: Any, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
         """Show everyone the last round's sanctions."""
-        fined = parted(own.received, self.base, self.involved)
-        shown = {}
-        for role in self.base.roles:
-            extra = {"fines": shared(own.received, role.count)}
-            if role.name in self.involved:
-                extra["fined"] = fined[role.name]
-            shown[role.name] = {**seen[role.name], **extra}
-        return shown
+        fined = {"fined": parted(own.received, self.base, self.involved)}
+        return told(self.base, seen, {"fines": own.received}, fined)
 
     def account(self, own: Any) -> dict[str, Array]:
         """Return the number of sanctions."""
@@ -305,10 +299,7 @@ class MetaSanctioned(Sanctioned):
 
     def show(self, own: MetaState, base: Any, seen: dict[str, Seen]) -> dict[str, Seen]:
         """Show everyone the sanctions, and who was idle."""
-        shown = super().show(own, base, seen)
-        for role in self.base.roles:
-            shown[role.name]["idle"] = shared(own.idle, role.count)
-        return shown
+        return told(self.base, super().show(own, base, seen), {"idle": own.idle}, {})
 
     def account(self, own: MetaState) -> dict[str, Array]:
         """Return the number of sanctions of either stage."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 
 from .arrays import Array, absent, align, common, namespace, select, to_float, to_int
 from .fields import Field, Role
-from .game import Acts, Benchmarks, Game, Measure, Outcome, Seen, Stage, stage_field
+from .game import Acts, Benchmarks, Game, Measure, Outcome, Seen, Stage, shared, stage_field
 
 
 class Unfit(ValueError):
@@ -403,3 +403,20 @@ def several(game: Game) -> None:
     """Raise Unfit where a player has no other to compare with."""
     if len(game.players) < 2:
         raise Unfit(f"players: at least 2, {game.name} has only {', '.join(game.players)}")
+
+
+def told(
+    game: Game, seen: Mapping[str, Seen], to_all: Mapping[str, Array], own: Mapping[str, Mapping[str, Array]]
+) -> dict[str, Seen]:
+    """Return what roles see with more fields: arrays (*batch, k) that all see, and by role what each player sees of its own.
+
+    ``own`` is {field: {role: (*batch, count)}}; a role that is not named does not see the field.
+    """
+    return {
+        role.name: {
+            **seen[role.name],
+            **{name: shared(values, role.count) for name, values in to_all.items()},
+            **{name: parts[role.name] for name, parts in own.items() if role.name in parts},
+        }
+        for role in game.roles
+    }

@@ -10,8 +10,6 @@ from societas.mechanisms.tax import Tax
 from societas.policies.equilibrium import Equilibrium
 from societas.policies.random import Random
 
-pytest.importorskip("pymoo")
-
 DEAL = {"principal": lambda x: {"slopes": [x["slope"]], "base": 0.5}}
 
 

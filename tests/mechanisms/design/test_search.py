@@ -51,7 +51,6 @@ def test_slope_of_the_linear_contract():
 
 
 def test_slope_and_base_by_cma_from_a_start_away():
-    pytest.importorskip("pymoo")
     # the agent's certainty equivalent is base + slope^2 / 2 - slope^2 / 2: it accepts from a base of 0 on
     found = design.search(
         Multitask.linear(),
@@ -102,7 +101,6 @@ def posted(x):
 
 
 def test_menu_for_two_types(screening):
-    pytest.importorskip("pymoo")
     # Maskin and Riley 1984: (1/2, 1/2) and (3/2, 2), profit 5/8; the best menu of one item, a hill beside it, earns 9/16
     game, seed = screening
     found = design.search(
@@ -191,7 +189,6 @@ def test_same_seed_same_result():
 
 
 def test_cma_and_genetic_repeat_and_leave_global_chance_alone():
-    pytest.importorskip("pymoo")
     game = Multitask.linear()
     deal = {"principal": lambda x: {"slopes": [x["slope"]], "base": x.get("base", 0.5)}}
     for over in ({"slope": (0.0, 1.0), "base": (0.0, 0.5)}, {"slope": (0.0, 1.0), "base": [0.1, 0.2]}):
@@ -220,7 +217,6 @@ def test_best_is_measured_again_in_other_worlds():
 
 
 def test_mixed_space():
-    pytest.importorskip("pymoo")
     # best: slope 1/2; the choice adds what it says, the whole number costs the square of its distance from 7
     made = {}
 
