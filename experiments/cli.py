@@ -146,6 +146,10 @@ def run(
     without: Annotated[list[str], typer.Option(help="A policy of the spec to leave out; may be repeated.")] = [],  # noqa: B006
     set_: Set = [],  # noqa: B006  (typer reads the default)
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and stop.")] = False,
+    record: Annotated[bool, typer.Option("--record", help="Keep every call of a language model.")] = False,
+    replay: Annotated[
+        Path | None, typer.Option(help="Folder of a recorded run: its calls stand in for the language models.")
+    ] = None,
 ) -> None:
     """Run an experiment: progress, table, and a report to open in a browser. A killed run goes on where it stopped."""
     import sys
@@ -173,8 +177,10 @@ def run(
     command = " ".join(["societas", *sys.argv[1:]])
     try:
         with _Bar(console, len(plan.cells())) as bar:
-            target = run_spec(plan, out, workers=workers or None, progress=bar, command=command)
-    except FileNotFoundError as error:
+            target = run_spec(
+                plan, out, workers=workers or None, progress=bar, command=command, record=record, replay=replay
+            )
+    except (FileNotFoundError, ConnectionError, PermissionError) as error:
         raise _fail(f"{error}\n(or leave that policy out: --without NAME)") from error
     except KeyboardInterrupt:
         raise _fail("stopped; what is finished is kept, the same command goes on from there") from None

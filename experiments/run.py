@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from ..envs.core.episodes import play
-from ..envs.core.game import Game
+from ..envs.core.game import Game, Measure
 from ..envs.core.policy import Policy
-from .spec import EVERYONE, Arm, Cell, Spec, build_policy
+from .spec import EVERYONE, Arm, Cell, Player, Spec, build_policy
 
 Progress = Callable[[str, float], None]
 """Called with a cell's name and the fraction of it that is done."""
@@ -45,13 +45,35 @@ SCORES = {
 }
 
 
-def play_cell(spec: Spec, cell: Cell, watch: Callable[[float], None]) -> dict[str, Any]:
-    """Learn and play one cell; return measures per world, learning curve and one episode in words."""
+class Calls(NamedTuple):
+    """Where calls of language models are written down, or answered from instead of by the models.
+
+    ``folder`` holds a file for each cell, seat and replica; a model that learns in its cell is another each time and has
+    none.
+    """
+
+    folder: Path
+    replayed: bool = False
+
+    def put(self, policy: Policy, name: str) -> None:
+        """Put a recorder, or a recording, in place of a policy's models."""
+        from ..policies.llm.policy import LanguageModel
+        from ..policies.llm.record import Recorded, Replay
+
+        if isinstance(policy, LanguageModel):
+            path = self.folder / f"{name}.jsonl"
+            for holder in (policy, *policy.memory):
+                if holder.model is not None:
+                    holder.model = Replay(path) if self.replayed else Recorded(holder.model, path, resume=True)
+
+
+def play_cell(spec: Spec, cell: Cell, watch: Callable[[float], None], calls: Calls | None = None) -> dict[str, Any]:
+    """Learn and play one cell; return measures per world, learning curve, one episode in words, and models' totals."""
     game, arm = spec.build(cell.uncertainty, cell.institution, cell.game), spec.policies[cell.policy]
     count = arm.worlds // arm.replicas
     measures: dict[str, list[float]] = {}
     curve: list[float] = []
-    told = ""
+    told, models = "", list[dict[str, Any]]()
     for replica in range(arm.replicas):
 
         def part(fraction: float, done: int = replica) -> None:
@@ -60,6 +82,10 @@ def play_cell(spec: Spec, cell: Cell, watch: Callable[[float], None]) -> dict[st
         policies, curve = _learned(
             game, arm, cell.institution, spec.seed + 1 + replica, part, f"policies.{cell.policy}"
         )
+        if calls is not None:
+            fixed = [seat for seat in policies if not _player(arm, seat).learning]
+            for seat in fixed:
+                calls.put(policies[seat], f"{cell.name}--{seat}--{replica}")
         share = 0.05 if curve else 1.0
         episodes = play(
             game,
@@ -70,12 +96,22 @@ def play_cell(spec: Spec, cell: Cell, watch: Callable[[float], None]) -> dict[st
             watch=lambda step, horizon: part(1.0 - share + share * step / horizon),  # noqa: B023  (called here only)
         )
         found = {"alignment": episodes.alignment, "welfare": episodes.welfare, **episodes.measures}
+        for seat, policy in policies.items():
+            ledger = getattr(policy, "ledger", None)
+            if ledger is not None and ledger.decisions:
+                models += [{"seat": seat, "replica": replica, **row} for row in ledger.rows()]
+                for name, values in ledger.measures(count).items():
+                    found[name] = found.get(name, 0) + values
         for name, values in found.items():
             # what learned together is one observation, however many worlds it is measured in
             own = values if arm.replicas == 1 else [values.mean()]
             measures.setdefault(name, []).extend(float(v) for v in own)
         told = told or episodes.tell(steps=LONGEST)
-    return {"measures": measures, "curve": curve, "episode": told}
+    return {"measures": measures, "curve": curve, "episode": told, "models": models}
+
+
+def _player(arm: Arm, seat: str) -> Player:
+    return arm.players.get(seat) or arm.players[EVERYONE]
 
 
 def _learned(
@@ -118,7 +154,7 @@ def _enter(reports: Any) -> None:
     _reports = reports
 
 
-def _work(spec_json: str, cell: Cell, target: str) -> str:
+def _work(spec_json: str, cell: Cell, target: str, calls: Calls | None) -> str:
     """Run one cell in a worker and keep its result; return its name."""
     import sys
 
@@ -133,7 +169,7 @@ def _work(spec_json: str, cell: Cell, target: str) -> str:
             _reports.put((name, fraction))
 
     begun = time.monotonic()
-    result = play_cell(spec, cell, watch)
+    result = play_cell(spec, cell, watch, calls)
     result["seconds"] = time.monotonic() - begun
     write_atomically(Path(target), json.dumps(result))
     return name
@@ -152,7 +188,14 @@ def folder(spec: Spec, root: Path) -> Path:
 
 
 def run(
-    spec: Spec, root: Path, *, workers: int | None = None, progress: Progress | None = None, command: str = ""
+    spec: Spec,
+    root: Path,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    command: str = "",
+    record: bool = False,
+    replay: Path | None = None,
 ) -> Path:
     """Run what is not finished yet and gather the whole table; return the run's folder.
 
@@ -168,17 +211,30 @@ def run(
         Told of progress within cells.
     command
         The command line, for the record.
+    record
+        Whether all calls of language models are kept, in the folder ``calls``; a cell that was killed then goes on
+        without asking again what it asked before.
+    replay
+        Folder of a run of this spec that was recorded; language models are then answered for from there, and not loaded.
 
     Raises
     ------
     FileNotFoundError
-        If something that a policy needs (a model) is absent; the message says how to get it. Nothing has run then.
+        If something that a policy needs (a model, a recording) is absent; the message says how to get it. Nothing has
+        run then.
     """
-    for arm in spec.policies.values():
-        for player in arm.players.values():
-            build_policy(player, spec.baseline).ready()
     started = datetime.now(UTC)
     target = folder(spec, root)
+    calls = Calls(target / "calls") if record else None
+    if replay is not None:
+        calls = Calls(replay / "calls", replayed=True)
+        if not calls.folder.is_dir():
+            raise FileNotFoundError(f"replay: no recorded calls in {replay}; make them with: societas run ... --record")
+    for arm in spec.policies.values():
+        for player in arm.players.values():
+            policy = build_policy(player, spec.baseline)
+            if replay is None or player.learning or not hasattr(policy, "ledger"):
+                policy.ready()
     cells = target / "cells"
     cells.mkdir(parents=True, exist_ok=True)
     write_atomically(
@@ -189,7 +245,7 @@ def run(
         for cell in set(spec.cells()) - set(waiting):
             progress(cell.name, 1.0)
     if waiting:
-        _run_cells(spec, waiting, cells, workers or os.cpu_count() or 1, progress)
+        _run_cells(spec, waiting, cells, workers or os.cpu_count() or 1, progress, calls)
     _gather(spec, target, cells, started, command)
     return target
 
@@ -200,7 +256,9 @@ def _cost(spec: Spec, cell: Cell) -> int:
     return -2 if any(p.policy == "llm" for p in players) else -1 if any(p.learning for p in players) else 0
 
 
-def _run_cells(spec: Spec, waiting: list[Cell], cells: Path, workers: int, progress: Progress | None) -> None:
+def _run_cells(
+    spec: Spec, waiting: list[Cell], cells: Path, workers: int, progress: Progress | None, calls: Calls | None
+) -> None:
     context = multiprocessing.get_context("spawn")
     # inherited by the workers: one thread each, or they get in each other's way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -212,7 +270,7 @@ def _run_cells(spec: Spec, waiting: list[Cell], cells: Path, workers: int, progr
         )
         try:
             jobs = {
-                pool.submit(_work, spec.model_dump_json(), cell, str(cells / f"{cell.name}.json"))
+                pool.submit(_work, spec.model_dump_json(), cell, str(cells / f"{cell.name}.json"), calls)
                 for cell in sorted(waiting, key=lambda cell: _cost(spec, cell))
             }
             while jobs:
@@ -256,13 +314,16 @@ def _plain_spec(spec: Spec) -> dict[str, Any]:
 
 def _gather(spec: Spec, target: Path, cells: Path, started: datetime, command: str) -> None:
     """Write the long table, curves, episodes and provenance from the finished cells."""
-    episodes, curves, rows, seconds = [], [], [], 0.0
+    episodes, curves, rows, models, seconds = [], [], [], [], 0.0
     for cell in spec.cells():
         result = json.loads((cells / f"{cell.name}.json").read_text(encoding="utf-8"))
         seconds += result["seconds"]
         place = [cell.game, cell.institution, cell.uncertainty, cell.policy]
         for measure, values in result["measures"].items():
             rows += [[*place, world, measure, repr(value)] for world, value in enumerate(values)]
+        models += [
+            [*place, row["seat"], row["replica"], row["name"], repr(row["value"]), row["unit"]] for row in result["models"]
+        ]
         step = max(1, len(result["curve"]) // 200)
         for begin in range(0, len(result["curve"]), step):
             part = result["curve"][begin : begin + step]
@@ -272,6 +333,9 @@ def _gather(spec: Spec, target: Path, cells: Path, started: datetime, command: s
     _write_csv(target / "rows.csv", ["game", "institution", "uncertainty", "policy", "world", "measure", "value"], rows)
     if curves:
         _write_csv(target / "curves.csv", ["game", "institution", "uncertainty", "policy", "episode", "value"], curves)
+    if models:
+        header = ["game", "institution", "uncertainty", "policy", "seat", "replica", "counter", "value", "unit"]
+        _write_csv(target / "models.csv", header, models)
     write_atomically(target / "episodes.json", json.dumps(episodes, indent=1))
     write_atomically(target / "meta.json", json.dumps(_provenance(spec, started, seconds, command), indent=1))
 
@@ -286,14 +350,22 @@ def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
     write_atomically(path, text.getvalue())
 
 
+def _about(measure: Measure) -> dict[str, str]:
+    names = ("means", "formula", "unit", "source", "better")
+    return {name: getattr(measure, name) for name in names}
+
+
 def _provenance(spec: Spec, started: datetime, seconds: float, command: str) -> dict[str, Any]:
     from importlib.metadata import version
 
     measures = dict(SCORES)
     for cell in spec.cells():
         for m in spec.build(cell.uncertainty, cell.institution, cell.game).reports:
-            about = {"means": m.means, "formula": m.formula, "unit": m.unit, "source": m.source, "better": m.better}
-            measures[m.name] = about
+            measures[m.name] = _about(m)
+    if any(player.policy == "llm" for arm in spec.policies.values() for player in arm.players.values()):
+        from ..policies.llm.answers import MEASURES
+
+        measures |= {m.name: _about(m) for m in MEASURES}
     return {
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),

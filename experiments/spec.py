@@ -144,6 +144,10 @@ class Spec(Strict):
         known = {"alignment", "welfare"}
         for cell in self.cells():  # what is wrong is said before anything runs
             known |= {m.name for m in self.build(cell.uncertainty, cell.institution, cell.game).reports}
+        if any(player.policy == "llm" for arm in self.policies.values() for player in arm.players.values()):
+            from ..policies.llm.answers import OUTCOMES
+
+            known |= {f"llm_{name}" for name in OUTCOMES}
         if unknown := [name for name in self.measures if name not in known]:
             raise ValueError(f"measures: of {', '.join(sorted(known))}, got {unknown[0]!r}")
         return self

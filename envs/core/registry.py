@@ -13,7 +13,7 @@ import importlib.metadata
 from typing import Any
 
 KINDS = ("games", "mechanisms", "policies", "parts")
-"""Parts are what mechanisms are built from: terms, courts."""
+"""Parts are what mechanisms and policies are built from: terms, courts, models."""
 
 _entries: dict[str, dict[str, str]] = {
     "games": {
@@ -89,6 +89,9 @@ _entries: dict[str, dict[str, str]] = {
         "Court": "societas.mechanisms.court:Court",
         "Linear": "societas.mechanisms.schedules:Linear",
         "Quota": "societas.mechanisms.terms:Quota",
+        "Recorded": "societas.policies.llm.record:Recorded",
+        "Replay": "societas.policies.llm.record:Replay",
+        "Server": "societas.policies.llm.server:Server",
         "Share": "societas.mechanisms.schedules:Share",
         "Table": "societas.mechanisms.schedules:Table",
     },

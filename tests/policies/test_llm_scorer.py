@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support import tiny_llama, tiny_tokenizer
 
 from societas.policies.llm.models import locate
 from societas.policies.llm.scorer import Chat, Scorer
@@ -18,49 +19,8 @@ NUMBERS = [f"{n}}}" for n in range(101)]
 MIXED = ['fish"}', 'fight"}', '"}', "7}", "wait and see}"]
 
 
-def tiny(template: bool = True) -> Any:
-    """A tokenizer of single characters."""
-    from tokenizers import Regex, Tokenizer
-    from tokenizers.decoders import Fuse
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Split
-    from transformers import PreTrainedTokenizerFast
-
-    words = ["<pad>", "<unk>", "<end>"] + [chr(c) for c in range(32, 127)] + ["\n"]
-    core = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    core.pre_tokenizer = Split(Regex(r"[\s\S]"), "isolated")
-    core.decoder = Fuse()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", eos_token="<end>")
-    if template:
-        tokenizer.chat_template = (
-            "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}\n{% endfor %}"
-            "{% if add_generation_prompt %}[assistant]{% endif %}"
-        )
-    return tokenizer
-
-
-def llama() -> Any:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=99,
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        pad_token_id=0,
-        bos_token_id=2,
-        eos_token_id=2,
-        initializer_range=0.3,  # far from uniform, so that mistakes show
-    )
-    return LlamaForCausalLM(config).eval()
-
-
 def make(template: bool = True, **settings: Any) -> Scorer:
-    return Scorer(llama(), tiny(template), device="cpu", **settings)
+    return Scorer(tiny_llama(), tiny_tokenizer(template), device="cpu", **settings)
 
 
 @pytest.fixture
