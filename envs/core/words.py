@@ -44,9 +44,27 @@ def figure(value: Any) -> str:
     return f"{round(float(value), 12) + 0.0:.4g}"
 
 
+_MARKERS = re.compile(
+    r"<(?=[|\uff5c]|/?s>|/?(?:pad|bos|eos|unk|end|think)>|/?(?:start|end)_of_turn>)|\[(?=/?(?:INST|SYSTEM_PROMPT)\])"
+    r"|<(?=<SYS>>|</SYS>>)"
+)
+
+
+def disarm(text: str) -> str:
+    """Write the openings of markers by which models tell roles apart (``<|...``, ``[INST]``) as JSON escapes.
+
+    Within a quoted text the escape means the same character, so a text that carries a marker is still read as it was
+    written, but no tokenizer takes it for the end of a message.
+    """
+    return _MARKERS.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
 def quoted(text: str) -> str:
-    """Write a text as a JSON string, on one line: whatever it says, it ends where its quotation mark does."""
-    return json.dumps(text, ensure_ascii=False)
+    """Write a text as a JSON string, on one line: whatever it says, it ends where its quotation mark does.
+
+    Markers of a model's roles are disarmed, so it cannot pass for another's turn either.
+    """
+    return disarm(json.dumps(text, ensure_ascii=False))
 
 
 def number(field: Field, value: Any) -> str:
@@ -172,9 +190,13 @@ def read(field: Field, given: Any) -> float | int | list[int] | Complaint:
         )
     if isinstance(given, bool) or not isinstance(given, int | float) or not space.low <= given <= space.high:
         return complain(field, given)
-    if isinstance(space, Integer):
-        return int(given) if float(given).is_integer() else complain(field, given)
-    return float(given)
+    try:
+        value = float(given)
+    except OverflowError:
+        value = math.inf
+    if math.isinf(value) or (isinstance(space, Integer) and not value.is_integer()):
+        return complain(field, given)
+    return int(given) if isinstance(space, Integer) else value
 
 
 def _object(answer: str) -> dict[str, Any] | None:

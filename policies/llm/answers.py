@@ -16,7 +16,7 @@ import numpy as np
 from ...envs.core import words
 from ...envs.core.fields import Choice, Field, Text
 from ...envs.core.game import Measure
-from ...envs.core.words import Act, Complaint
+from ...envs.core.words import Act, Complaint, disarm
 from .protocol import Answer, Message
 
 if TYPE_CHECKING:
@@ -49,21 +49,6 @@ _THOUGHTS = re.compile(r"\s*<(think|thinking|reasoning)>.*</\1>", re.DOTALL)
 _FENCE_OPENS, _FENCE_CLOSES = re.compile(r"```[\w-]*\s*\Z"), re.compile(r"\s*```")
 _NUMBER = re.compile(r"([+-]?\d{1,300}(?:\.\d{1,300})?)\s*(.*)", re.DOTALL)
 _COMMA = re.compile(r'("(?:\\.|[^"\\])*(?:"|\Z))|,(\s*[}\]])')
-_MARKERS = re.compile(
-    r"<(?=[|\uff5c]|/?s>|/?(?:pad|bos|eos|unk|end|think)>|/?(?:start|end)_of_turn>)|\[(?=/?(?:INST|SYSTEM_PROMPT)\])"
-    r"|<(?=<SYS>>|</SYS>>)"
-)
-
-
-def disarm(text: str) -> str:
-    """Write the openings of markers by which models tell roles apart (``<|...``, ``[INST]``) as JSON escapes.
-
-    Within a quoted text the escape means the same character, so a text that carries a marker is still read as it was
-    written, but no tokenizer takes it for the end of a message.
-    """
-    return _MARKERS.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
-
-
 class Reading(NamedTuple):
     """What an answer was read as: the act and the rules by which it was mended, or the complaint."""
 
@@ -469,7 +454,7 @@ def _chat(conversation: Sequence[Message]) -> Any:
     parts: list[str] = []
     for message in conversation:
         if message.role == "assistant":
-            parts.append(f"Your answer was: {words.quoted(disarm(message.content[:400]))}")
+            parts.append(f"Your answer was: {words.quoted(message.content[:400])}")
         elif message.role == "user":
             parts.append(message.content)
     return Chat(system, "\n\n".join(parts))

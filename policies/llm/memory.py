@@ -10,7 +10,7 @@ import numpy as np
 
 from ...envs.core import validate, words
 from ...envs.core.fields import Field, Text
-from .answers import Ledger, ask, disarm, form, understand
+from .answers import Ledger, ask, form, understand
 from .protocol import Answers, Message
 
 if TYPE_CHECKING:
@@ -343,7 +343,7 @@ def told(lines: Sequence[str]) -> str:
     Every line is one line of the game's own words in which all that players or models wrote is a JSON string, so no
     text of theirs can end its quotation, its line, or the record.
     """
-    return disarm("\n".join([OPENS, *lines, CLOSES])) if lines else ""
+    return words.disarm("\n".join([OPENS, *lines, CLOSES])) if lines else ""
 
 
 def write_notes(
@@ -358,11 +358,11 @@ def write_notes(
     if not isinstance(model, Answers):
         from .scorer import Chat
 
-        chats = [Chat(system, disarm(request.user), '{"text": "') for request in requests]
+        chats = [Chat(system, words.disarm(request.user), '{"text": "') for request in requests]
         texts = list(model.write(chats, length, temperature=temperature, luck=luck))
     else:
         head = [Message("system", system)] if system else []
-        asked = [[*head, Message("user", disarm(request.user))] for request in requests]
+        asked = [[*head, Message("user", words.disarm(request.user))] for request in requests]
         answers = ask(model, asked, [words.schema((field,))] * len(asked), temperature, luck, ledger)
         texts = [None if answer.error else note(answer.text, field) for answer in answers]
     ledger.notes += sum(bool(text) for text in texts)

@@ -17,7 +17,7 @@ from ...envs.core.arrays import Array, constant, to_numpy, tree_map
 from ...envs.core.chance import whole
 from ...envs.core.fields import Choice, Field, Integer, Text
 from ...envs.core.policy import Policy, default_acts
-from .answers import OUTCOMES, Ledger, ask, disarm, follow_up, understand
+from .answers import OUTCOMES, Ledger, ask, follow_up, understand
 from .memory import Request, Table, memories, told, write_notes
 from .protocol import Answer, Answers, Message
 
@@ -254,7 +254,7 @@ class LanguageModel(Policy):
         index = self.seats[place[1]]
         prompt = words.prompt(self.game, self.role, index, own, number)  # type: ignore[attr-defined]
         if self.asks:
-            prompt = disarm(prompt)
+            prompt = words.disarm(prompt)
         lines: list[str] = []
         for memory, part in zip(self.memory, state["notes"] if state else (), strict=True):
             lines += memory.recall(self.table, part, place)  # type: ignore[attr-defined]
@@ -303,7 +303,7 @@ class LanguageModel(Policy):
                 self.ledger.why[next((f for f in asked if reading.complaint.field.startswith(f)), "answer")] += 1
                 said = answer.text[:2_000].encode("utf-8", "replace").decode().strip() or "(nothing)"
                 back = (
-                    Message("assistant", disarm(said)),
+                    Message("assistant", words.disarm(said)),
                     Message("user", follow_up(reading.complaint, question.fields)),
                 )
                 bad.append(question._replace(messages=(*question.messages, *back)))

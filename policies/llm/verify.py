@@ -18,7 +18,7 @@ import numpy as np
 
 from ...envs.core import validate, words
 from ...envs.core.fields import Choice, Field, Integer, Role, Text, one_line
-from .answers import disarm, form, understand
+from .answers import form, understand
 from .protocol import Answer, Answers, Message
 
 if TYPE_CHECKING:
@@ -513,7 +513,7 @@ class Verified:
                 if asked < self.budget:
                     said = answer.text[:LONGEST].encode("utf-8", "replace").decode().strip() or "(nothing)"
                     back = _feedback(reasons, self._asked(schemas[i]))
-                    talks[i] += [Message("assistant", disarm(said)), Message("user", back)]
+                    talks[i] += [Message("assistant", words.disarm(said)), Message("user", back)]
                     still.append(i)
                     continue
                 self.counts.rounds[asked] += 1
@@ -558,7 +558,7 @@ class Verified:
 
 
 def _feedback(reasons: Sequence[str], fields: tuple[Field, ...]) -> str:
-    lines = [f"- {disarm(one_line(reason))}" for reason in reasons]
+    lines = [f"- {words.disarm(one_line(reason))}" for reason in reasons]
     return "\n".join(
         ["Your answer will not do:", *lines, f"Mend it, and answer again with JSON only, of the form {form(fields)}"]
     )

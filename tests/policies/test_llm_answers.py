@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import societas
 from societas.envs.core.fields import Choice, Field, Integer, Real, Text
+from societas.envs.core.words import disarm
 from societas.mechanisms.talk import Talk
-from societas.policies.llm.answers import MEASURES, RULES, disarm, understand
+from societas.policies.llm.answers import MEASURES, RULES, understand
 from societas.policies.llm.policy import VALUES, LanguageModel
 from societas.policies.llm.protocol import Answer, Answers, Message
 
