@@ -150,6 +150,7 @@ def run(
     replay: Annotated[
         Path | None, typer.Option(help="Folder of a recorded run: its calls stand in for the language models.")
     ] = None,
+    on: Annotated[str, typer.Option(help="Where cells are played: processes (of this machine) or ray.")] = "processes",
 ) -> None:
     """Run an experiment: progress, table, and a report to open in a browser. A killed run goes on where it stopped."""
     import sys
@@ -172,16 +173,18 @@ def run(
     from .report import print_tables, read_rows, write_report
     from .run import run as run_spec
     from .statistics import summary
+    from .work import JobsFailed
 
     console.print(f"[bold]{plan.title}[/bold]\n{plan.question.strip()}\n", highlight=False)
     command = " ".join(["societas", *sys.argv[1:]])
     try:
         with _Bar(console, len(plan.cells())) as bar:
-            target = run_spec(
-                plan, out, workers=workers or None, progress=bar, command=command, record=record, replay=replay
-            )
+            how = {"workers": workers or None, "record": record, "replay": replay, "on": on}
+            target = run_spec(plan, out, progress=bar, command=command, **how)  # type: ignore[arg-type]
     except (FileNotFoundError, ConnectionError, PermissionError) as error:
         raise _fail(f"{error}\n(or leave that policy out: --without NAME)") from error
+    except (ImportError, JobsFailed, ValueError) as error:
+        raise _fail(error) from error
     except KeyboardInterrupt:
         raise _fail("stopped; what is finished is kept, the same command goes on from there") from None
     page = write_report(target)
@@ -281,6 +284,59 @@ def held_out(
         typer.echo(scored(game, focal, background, visitors=visitors, worlds=worlds, seed=seed))
     except (KeyError, TypeError, ValueError) as error:
         raise _fail(error.args[0]) from error
+
+
+@app.command()
+def show(folder: Path) -> None:
+    """Show the tables of a finished run, and where its numbers come from."""
+    import json
+
+    import yaml
+    from rich.console import Console
+
+    from . import store
+    from .report import print_tables, read_rows
+    from .statistics import summary
+
+    try:
+        origin = store.read(folder)[["spec", "seed", "code", "device"]].drop_duplicates()
+    except FileNotFoundError as error:
+        raise _fail(error) from error
+    console = Console()
+    shown = yaml.safe_load((folder / "spec.yaml").read_text(encoding="utf-8"))
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    console.print(f"[bold]{shown['title']}[/bold]\n{shown['question'].strip()}\n", highlight=False)
+    print_tables(summary(read_rows(folder / store.PLAIN), shown["baseline"]), shown, console)
+    for row in origin.to_dict("records"):
+        said = f"spec {row['spec'][:8]}, seed {row['seed']}, societas {row['code']}, on {row['device']}"
+        console.print(said, highlight=False)
+    console.print(f"{meta['seconds']:.0f} s of computing, begun {meta['started']}: {meta['command']}", highlight=False)
+
+
+@app.command()
+def compare(
+    one: Path,
+    other: Path,
+    measure: Annotated[list[str], typer.Option(help="A measure to compare; may be repeated. All by default.")] = [],  # noqa: B006
+) -> None:
+    """Compare two finished runs: the difference in every cell that both have, in the same worlds."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from . import store
+
+    try:
+        found = store.compare(one, other, measure)
+    except FileNotFoundError as error:
+        raise _fail(error) from error
+    if found.empty:
+        raise _fail(f"{one}, {other}: no cell and measure that both runs have")
+    table = Table("cell", "measure", str(one.name), str(other.name), "difference", "95% interval", "worlds")
+    for row in found.to_dict("records"):
+        cell = " x ".join(row[part] for part in ("policy", "game", "uncertainty", "institution") if row[part])
+        numbers = [f"{row['one']:.4g}", f"{row['other']:.4g}", f"{row['difference']:+.4g}"]
+        table.add_row(cell, row["measure"], *numbers, f"{row['low']:+.4g} to {row['high']:+.4g}", str(row["worlds"]))
+    Console().print(table)
 
 
 @app.command()

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import csv
 import json
-import multiprocessing
-import os
-import platform
-import queue
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,10 +13,10 @@ import yaml
 from ..envs.core.episodes import play
 from ..envs.core.game import Game, Measure
 from ..envs.core.policy import Policy
+from . import store
+from .provenance import code_version, device, machine
 from .spec import EVERYONE, Arm, Cell, Player, Spec, build_policy
-
-Progress = Callable[[str, float], None]
-"""Called with a cell's name and the fraction of it that is done."""
+from .work import Job, Progress, Watch, work, write_atomically
 
 LONGEST = 60  # steps of a told episode; the middle of a longer one is left out
 
@@ -62,12 +55,13 @@ class Calls(NamedTuple):
 
         if isinstance(policy, LanguageModel):
             path = self.folder / f"{name}.jsonl"
-            for holder in (policy, *policy.memory):
+            holders: tuple[Any, ...] = (policy, *policy.memory)
+            for holder in holders:
                 if holder.model is not None:
                     holder.model = Replay(path) if self.replayed else Recorded(holder.model, path, resume=True)
 
 
-def play_cell(spec: Spec, cell: Cell, watch: Callable[[float], None], calls: Calls | None = None) -> dict[str, Any]:
+def play_cell(spec: Spec, cell: Cell, watch: Watch, calls: Calls | None = None) -> dict[str, Any]:
     """Learn and play one cell; return measures per world, learning curve, one episode in words, and models' totals."""
     game, arm = spec.build(cell.uncertainty, cell.institution, cell.game), spec.policies[cell.policy]
     count = arm.worlds // arm.replicas
@@ -107,7 +101,8 @@ def play_cell(spec: Spec, cell: Cell, watch: Callable[[float], None], calls: Cal
             own = values if arm.replicas == 1 else [values.mean()]
             measures.setdefault(name, []).extend(float(v) for v in own)
         told = told or episodes.tell(steps=LONGEST)
-    return {"measures": measures, "curve": curve, "episode": told, "models": models}
+    origin = {"code": code_version(), "device": device()}
+    return {"measures": measures, "curve": curve, "episode": told, "models": models, **origin}
 
 
 def _player(arm: Arm, seat: str) -> Player:
@@ -115,7 +110,7 @@ def _player(arm: Arm, seat: str) -> Player:
 
 
 def _learned(
-    game: Game, arm: Arm, institution: str, seed: int, watch: Callable[[float], None], where: str
+    game: Game, arm: Arm, institution: str, seed: int, watch: Watch, where: str
 ) -> tuple[dict[str, Policy], list[float]]:
     """Return who plays, after all have learned who learn, and the curve of the last of them."""
     players = arm.players
@@ -146,40 +141,10 @@ def _learned(
     return policies, curve
 
 
-_reports: Any = None
-
-
-def _enter(reports: Any) -> None:
-    global _reports  # noqa: PLW0603  (a worker process has one queue, handed over when it starts)
-    _reports = reports
-
-
-def _work(spec_json: str, cell: Cell, target: str, calls: Calls | None) -> str:
-    """Run one cell in a worker and keep its result; return its name."""
-    import sys
-
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
-    spec, name, last = Spec.model_validate_json(spec_json), cell.name, [0.0]
-
-    def watch(fraction: float) -> None:
-        now = time.monotonic()
-        if now - last[0] > 0.3:
-            last[0] = now
-            _reports.put((name, fraction))
-
-    begun = time.monotonic()
-    result = play_cell(spec, cell, watch, calls)
-    result["seconds"] = time.monotonic() - begun
-    write_atomically(Path(target), json.dumps(result))
-    return name
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+def _cell(spec_json: str, cell: tuple[str, ...], calls: tuple[str, bool] | None, watch: Watch) -> dict[str, Any]:
+    """Play one cell as a job."""
+    taped = None if calls is None else Calls(Path(calls[0]), calls[1])
+    return play_cell(Spec.model_validate_json(spec_json), Cell(*cell), watch, taped)
 
 
 def folder(spec: Spec, root: Path) -> Path:
@@ -196,6 +161,7 @@ def run(
     command: str = "",
     record: bool = False,
     replay: Path | None = None,
+    on: str = "processes",
 ) -> Path:
     """Run what is not finished yet and gather the whole table; return the run's folder.
 
@@ -216,12 +182,16 @@ def run(
         without asking again what it asked before.
     replay
         Folder of a run of this spec that was recorded; language models are then answered for from there, and not loaded.
+    on
+        Where cells are played: ``"processes"`` of this machine or ``"ray"``. The result does not depend on it.
 
     Raises
     ------
     FileNotFoundError
         If something that a policy needs (a model, a recording) is absent; the message says how to get it. Nothing has
         run then.
+    JobsFailed
+        If cells failed; the others are finished and kept.
     """
     started = datetime.now(UTC)
     target = folder(spec, root)
@@ -240,12 +210,12 @@ def run(
     write_atomically(
         target / "spec.yaml", yaml.safe_dump(_plain_spec(spec), sort_keys=False, allow_unicode=True, width=100)
     )
-    waiting = [cell for cell in spec.cells() if not (cells / f"{cell.name}.json").exists()]
-    if progress:
-        for cell in set(spec.cells()) - set(waiting):
-            progress(cell.name, 1.0)
-    if waiting:
-        _run_cells(spec, waiting, cells, workers or os.cpu_count() or 1, progress, calls)
+    text, tape = spec.model_dump_json(), None if calls is None else (str(calls.folder), calls.replayed)
+    jobs = [
+        Job(cell.name, "societas.experiments.run:_cell", (text, tuple(cell), tape), _cost(spec, cell))
+        for cell in spec.cells()
+    ]
+    work(jobs, cells, workers=workers, progress=progress, on=on)
     _gather(spec, target, cells, started, command)
     return target
 
@@ -254,38 +224,6 @@ def _cost(spec: Spec, cell: Cell) -> int:
     """Order of starting: models first, then learners, so that the long cells do not come last."""
     players = spec.policies[cell.policy].players.values()
     return -2 if any(p.policy == "llm" for p in players) else -1 if any(p.learning for p in players) else 0
-
-
-def _run_cells(
-    spec: Spec, waiting: list[Cell], cells: Path, workers: int, progress: Progress | None, calls: Calls | None
-) -> None:
-    context = multiprocessing.get_context("spawn")
-    # inherited by the workers: one thread each, or they get in each other's way
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    with context.Manager() as manager:
-        reports = manager.Queue()
-        pool = concurrent.futures.ProcessPoolExecutor(
-            min(workers, len(waiting)), mp_context=context, initializer=_enter, initargs=(reports,)
-        )
-        try:
-            jobs = {
-                pool.submit(_work, spec.model_dump_json(), cell, str(cells / f"{cell.name}.json"), calls)
-                for cell in sorted(waiting, key=lambda cell: _cost(spec, cell))
-            }
-            while jobs:
-                done, jobs = concurrent.futures.wait(jobs, timeout=0.3, return_when="FIRST_COMPLETED")
-                for job in done:
-                    name = job.result()
-                    if progress:
-                        progress(name, 1.0)
-                while progress:
-                    try:
-                        progress(*reports.get_nowait())
-                    except queue.Empty:
-                        break
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _plain_spec(spec: Spec) -> dict[str, Any]:
@@ -314,15 +252,18 @@ def _plain_spec(spec: Spec) -> dict[str, Any]:
 
 def _gather(spec: Spec, target: Path, cells: Path, started: datetime, command: str) -> None:
     """Write the long table, curves, episodes and provenance from the finished cells."""
-    episodes, curves, rows, models, seconds = [], [], [], [], 0.0
+    episodes, curves, models, seconds = [], [], [], 0.0
+    rows: list[tuple[Any, ...]] = []
     for cell in spec.cells():
         result = json.loads((cells / f"{cell.name}.json").read_text(encoding="utf-8"))
         seconds += result["seconds"]
         place = [cell.game, cell.institution, cell.uncertainty, cell.policy]
         for measure, values in result["measures"].items():
-            rows += [[*place, world, measure, repr(value)] for world, value in enumerate(values)]
+            origin = (spec.sha256, spec.seed, result["code"], result["device"])
+            rows += [(*place, world, measure, value, *origin) for world, value in enumerate(values)]
         models += [
-            [*place, row["seat"], row["replica"], row["name"], repr(row["value"]), row["unit"]] for row in result["models"]
+            [*place, row["seat"], row["replica"], row["name"], repr(row["value"]), row["unit"]]
+            for row in result["models"]
         ]
         step = max(1, len(result["curve"]) // 200)
         for begin in range(0, len(result["curve"]), step):
@@ -330,7 +271,7 @@ def _gather(spec: Spec, target: Path, cells: Path, started: datetime, command: s
             curves.append([*place, begin + len(part), repr(sum(part) / len(part))])
         names = {"institution": cell.institution, "uncertainty": cell.uncertainty, "policy": cell.arm}
         episodes.append({**names, "text": result["episode"]})
-    _write_csv(target / "rows.csv", ["game", "institution", "uncertainty", "policy", "world", "measure", "value"], rows)
+    store.write(target, rows)
     if curves:
         _write_csv(target / "curves.csv", ["game", "institution", "uncertainty", "policy", "episode", "value"], curves)
     if models:
@@ -356,8 +297,6 @@ def _about(measure: Measure) -> dict[str, str]:
 
 
 def _provenance(spec: Spec, started: datetime, seconds: float, command: str) -> dict[str, Any]:
-    from importlib.metadata import version
-
     measures = dict(SCORES)
     for cell in spec.cells():
         for m in spec.build(cell.uncertainty, cell.institution, cell.game).reports:
@@ -369,11 +308,8 @@ def _provenance(spec: Spec, started: datetime, seconds: float, command: str) -> 
     return {
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
-        "version": version("societas"),
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "numpy": version("numpy"),
-        "torch": version("torch"),
+        "version": code_version(),
+        **machine(),
         "seed": spec.seed,
         "command": command,
         "spec_sha256": spec.sha256,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import numpy as np
@@ -63,3 +65,25 @@ def tiny_llama() -> Any:
         initializer_range=0.3,  # far from uniform, so that mistakes show
     )
     return LlamaForCausalLM(config).eval()
+
+
+def squares(number: int, watch: Any) -> dict[str, Any]:
+    """Do an easy job."""
+    watch(0.5)
+    return {"square": number**2}
+
+
+def fails(number: int, watch: Any) -> dict[str, Any]:
+    """Fail as jobs do that meet what they cannot compute."""
+    raise ValueError(f"number: an even one, got {number}")
+
+
+def dies(folder: str, times: int, watch: Any) -> dict[str, Any]:
+    """Be killed by the system the first few times."""
+    from pathlib import Path
+
+    mark = Path(folder) / f"{len(list(Path(folder).iterdir()))}"
+    if len(list(Path(folder).iterdir())) < times:
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"survived": True}

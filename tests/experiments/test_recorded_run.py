@@ -93,7 +93,7 @@ class Hermit(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         fields = body["response_format"]["json_schema"]["schema"]["properties"]
-        text = json.dumps({"harvest": 7} if "harvest" in fields else {name: "hello" for name in fields})
+        text = json.dumps({"harvest": 7} if "harvest" in fields else dict.fromkeys(fields, "hello"))
         self.server.count += 1  # type: ignore[attr-defined]
         if self.server.count % 3 == 0:  # type: ignore[attr-defined]
             text = f"```json\n{text}\n```"

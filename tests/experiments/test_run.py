@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from societas.experiments import spec as specs
+from societas.experiments import store
 from societas.experiments.cli import app
 from societas.experiments.run import folder, play_cell, run
 
@@ -143,3 +146,40 @@ def test_a_missing_model_is_said_before_anything_runs(tmp_path: Path, monkeypatc
     assert "societas fetch smollm2" in done.output
     assert "--without" in done.output
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_table_says_where_each_row_comes_from(small: Path, tmp_path: Path) -> None:
+    import duckdb
+
+    plan = specs.load(small)
+    one = run(plan, tmp_path / "one", workers=1)
+    rows = store.read(one)
+    assert list(rows.columns) == list(store.COLUMNS)
+    assert rows["code"].str.fullmatch(re.escape(version("societas")) + r"\+[0-9a-f]{8}").all()
+    assert set(rows["spec"]) == {plan.sha256} and set(rows["seed"]) == {2026}
+    query = f"select avg(value) from '{one / store.TABLE}' where measure = 'gain'"
+    ((mean,),) = duckdb.connect().execute(query).fetchall()
+    assert mean == pytest.approx(rows.loc[rows["measure"] == "gain", "value"].mean())
+
+
+def test_two_runs_are_compared_in_the_worlds_that_both_have(small: Path, tmp_path: Path) -> None:
+    plan = specs.load(small)
+    changes = {"policies.characters.worlds": 6, "uncertainty.noisy": [{"Noise": {"field": "stock", "sd": 40}}]}
+    other = specs.load(small, changes, ["learners"])
+    one, two = run(plan, tmp_path, workers=1), run(other, tmp_path, workers=1)
+    found = store.compare(one, two).set_index(["institution", "uncertainty", "policy", "measure"])
+    assert (found["worlds"] == 4).all()  # the fewer
+    clear = found.xs("clear", level="uncertainty")
+    assert (clear["difference"] == 0).all()  # the same draws, nothing changed
+    noisy = found.loc[("none", "noisy", "characters", "gain")]
+    first, second = (store.read(run_).query("institution == 'none' and uncertainty == 'noisy'") for run_ in (one, two))
+    gains = [
+        table.query("policy == 'characters' and measure == 'gain' and world < 4")["value"] for table in (first, second)
+    ]
+    assert noisy["difference"] == pytest.approx(gains[1].mean() - gains[0].mean())
+    said = CliRunner().invoke(app, ["compare", str(one), str(two), "--measure", "gain"])
+    assert said.exit_code == 0 and "noisy" in said.output and f"{noisy['difference']:+.4g}"[:4] in said.output
+    shown = CliRunner().invoke(app, ["show", str(one)])
+    assert shown.exit_code == 0 and f"societas {store.read(one)['code'][0]}" in shown.output
+    nothing = CliRunner().invoke(app, ["show", str(tmp_path / "nothing")])
+    assert nothing.exit_code == 2 and "no table" in nothing.output
