@@ -1,4 +1,4 @@
-"""The command line: list, describe, play, audit, held-out, auctions, populations, run, report, fetch."""
+"""The command line: what is there, play, experiments, claims, audits, evaluations."""
 
 from __future__ import annotations
 
@@ -196,32 +196,32 @@ def run(
 
 
 class _Bar:
-    """Progress over cells, with time left."""
+    """Progress over cells or claims, with time left."""
 
-    def __init__(self, console: Any, cells: int) -> None:
+    def __init__(self, console: Any, count: int, what: str = "cells") -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
         self.progress = Progress(
             *columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console
         )
-        self.cells = cells
+        self.count, self.what = count, what
         self.done: dict[str, float] = {}
         self.plain = not console.is_terminal
         self.console = console
 
     def __enter__(self) -> _Bar:
-        self.task = self.progress.add_task(f"0 of {self.cells} cells", total=float(self.cells))
+        self.task = self.progress.add_task(f"0 of {self.count} {self.what}", total=float(self.count))
         if not self.plain:
             self.progress.start()
         return self
 
     def __call__(self, name: str, fraction: float) -> None:
         if self.plain and fraction == 1.0 and self.done.get(name) != 1.0:
-            self.console.print(f"{sum(f == 1.0 for f in self.done.values()) + 1} of {self.cells} cells: {name}")
+            self.console.print(f"{sum(f == 1.0 for f in self.done.values()) + 1} of {self.count} {self.what}: {name}")
         self.done[name] = max(fraction, self.done.get(name, 0.0))
         finished = sum(f == 1.0 for f in self.done.values())
-        text = f"{finished} of {self.cells} cells"
+        text = f"{finished} of {self.count} {self.what}"
         self.progress.update(self.task, completed=sum(self.done.values()), description=text)
 
     def __exit__(self, *_: object) -> None:
@@ -404,6 +404,46 @@ def populations(
         shares = stationary(PublicGoods(strategies).groups())
         table.add_row(", ".join(strategies), theory, ", ".join(f"{share:.4f}" for share in shares))
     console.print(table)
+
+
+@app.command()
+def claims(
+    only: Annotated[
+        list[str] | None, typer.Argument(help="Claims by the beginning of their names, 'markets'; all by default.")
+    ] = None,
+    tier: Annotated[str, typer.Option(help="fast (minutes), or full (all).")] = "fast",
+    out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
+    page: Annotated[Path | None, typer.Option(help="A Markdown file into which the tables are written, too.")] = None,
+    on: Annotated[
+        str, typer.Option(help="Where claims are checked: processes (of this machine) or ray.")
+    ] = "processes",
+) -> None:
+    """Check what papers and theorems say: the published number beside ours, with its interval and a verdict."""
+    from rich.console import Console
+
+    from .claims import page as pages
+    from .claims.claim import shipped
+    from .spec import SpecError
+
+    console = Console()
+    try:
+        count = len([name for name in shipped() if name.startswith(tuple(only or [""]))])
+        with _Bar(console, count, "claims") as bar:
+            target, verdicts = pages.check_claims(
+                out, tier=tier, only=only or (), workers=workers or None, progress=bar, on=on
+            )
+    except (ImportError, SpecError, ValueError) as error:
+        raise _fail(error) from error
+    except KeyboardInterrupt:
+        raise _fail("stopped; what is checked is kept, the same command goes on from there") from None
+    for area in dict.fromkeys(verdict.name.partition("/")[0] for verdict in verdicts):
+        console.print(pages.table([v for v in verdicts if v.name.startswith(f"{area}/")], area))
+    if page is not None:
+        page.write_text(pages.markdown(verdicts), encoding="utf-8")
+    console.print(f"{pages.summary(verdicts)}. Page: {target / 'claims.html'}", soft_wrap=True, highlight=False)
+    if not all(verdict.holds for verdict in verdicts):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,8 +74,8 @@ def play_cell(spec: Spec, cell: Cell, watch: Watch, calls: Calls | None = None) 
         def part(fraction: float, done: int = replica) -> None:
             watch((done + fraction) / arm.replicas)
 
-        policies, curve = _learned(
-            game, arm, cell.institution, spec.seed + 1 + replica, part, f"policies.{cell.policy}"
+        policies, curve = learned(
+            game, arm.players, cell.institution, spec.seed + 1 + replica, part, f"policies.{cell.policy}", count
         )
         if calls is not None:
             fixed = [seat for seat in policies if not _player(arm, seat).learning]
@@ -109,11 +110,14 @@ def _player(arm: Arm, seat: str) -> Player:
     return arm.players.get(seat) or arm.players[EVERYONE]
 
 
-def _learned(
-    game: Game, arm: Arm, institution: str, seed: int, watch: Watch, where: str
+def learned(
+    game: Game, players: Mapping[str, Player], institution: str, seed: int, watch: Watch, where: str, sessions: int
 ) -> tuple[dict[str, Policy], list[float]]:
-    """Return who plays, after all have learned who learn, and the curve of the last of them."""
-    players = arm.players
+    """Return who plays, after all have learned who learn, and the curve of the last of them.
+
+    ``sessions`` is how many worlds those learn in who do not say it; ``where`` is named in errors.
+    """
+    players = dict(players)
     if EVERYONE in players:
         players = {role.name: players[EVERYONE] for role in game.roles} | players
         del players[EVERYONE]
@@ -128,16 +132,16 @@ def _learned(
                 f"{where}.players.{seat}: {player.policy!r} does not learn here; 'tabular' and 'gradient' do"
             )
         against = {name: build_policy(p, institution) for name, p in learning.against.items()}
-        learned = policy.learn(
+        after = policy.learn(
             game,
             seat,
             episodes=learning.episodes,
-            sessions=learning.sessions or arm.worlds // arm.replicas,
+            sessions=learning.sessions or sessions,
             seed=seed,
             others={name: other for name, other in (policies | against).items() if name != seat},
             watch=lambda done, all_, number=number: watch(0.95 * (number + done / all_) / len(learners)),
         )
-        policies[seat], curve = learned, learned.curve
+        policies[seat], curve = after, after.curve
     return policies, curve
 
 
