@@ -190,6 +190,10 @@ POLICIES: dict[str, dict[str, Maker]] = {
         "single": lambda game, role: policy("callable", function=lambda seen: {}),
         "batched": lambda game, role: policy("callable", function=lambda seen: {}, batched=True),
     },
+    "constant": {
+        "nothing": lambda game, role: policy("constant"),
+        "greed": lambda game, role: policy("constant", acts={"harvest": 100}),
+    },
     "cross_entropy": {"searched": _searched},
     "equilibrium": {
         level: lambda game, role, level=level: policy("equilibrium", level=level)
@@ -218,6 +222,7 @@ ONLY_NUMPY = {"sb3": "its model runs in its own library, and random play under t
 
 PLAYS: dict[str, tuple[str, ...]] = {
     "fair": ("Fishery",),
+    "greed": ("Fishery",),
     "opportunist": ("Fishery",),
     "reciprocator": ("Fishery",),
     "tit_for_tat": ("MatrixGame",),

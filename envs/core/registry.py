@@ -97,6 +97,7 @@ _entries: dict[str, dict[str, str]] = {
     },
     "policies": {
         "callable": "societas.policies.callable:Callable",
+        "constant": "societas.policies.constant:Constant",
         "cross_entropy": "societas.policies.cross_entropy:CrossEntropy",
         "equilibrium": "societas.policies.equilibrium:Equilibrium",
         "gradient": "societas.policies.gradient:PolicyGradient",

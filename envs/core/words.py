@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -304,3 +304,27 @@ def _check_text(field: Field, host: np.ndarray[Any, Any], who: str) -> None:
         given = f"code point {odd[0]:g}" if odd else ""
     if given:
         raise ActError(f"{who}{': ' if who else ''}{Complaint(field.name, given, str(space), mend)}")
+
+
+def read_acts(given: Mapping[str, Any], fields: tuple[Field, ...], name: str, role: str) -> Act:
+    """Read acts that stand in a parameter as they would in an answer: {field: value as arrays hold it}.
+
+    A single value for a field with several components is the value of each.
+
+    Raises
+    ------
+    ValueError
+        If a field or value is none of the role's; the message begins with the parameter's name.
+    """
+    known = {field.name: field for field in fields}
+    found: Act = {}
+    for key, value in given.items():
+        if key not in known:
+            raise ValueError(f"{name}: {role} has no act field {key!r}; it decides {', '.join(known) or 'nothing'}")
+        field = known[key]
+        whole = dict.fromkeys(field.each, value) if field.each and not isinstance(value, Mapping) else value
+        act = parse(json.dumps({key: whole}), (field,))
+        if isinstance(act, Complaint):
+            raise ValueError(f"{name}: {act}")
+        found |= act
+    return found

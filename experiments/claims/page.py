@@ -124,7 +124,7 @@ def table(verdicts: Sequence[Verdict], area: str) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    shown = Table("claim", "number", "published", "expected", "found [95% interval]", "verdict", "s", title=area)
+    shown = Table("claim", "number", "paper or theory", "expected", "found [95% interval]", "verdict", "s", title=area)
     for verdict in verdicts:
         name, seconds = verdict.claim.title, f"{verdict.seconds:.1f}"
         for row in verdict.rows:
@@ -170,7 +170,10 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
         for verdict in some:
             lines += [f"### {verdict.claim.title}", "", verdict.claim.says, "", f"*{verdict.claim.source}*", ""]
             lines += [f"`{verdict.name}`, {verdict.claim.tier}, {verdict.seconds:.1f} s: **{verdict.word}**", ""]
-            lines += ["| number | published | expected | found [95% interval] | |", "| --- | --- | --- | --- | --- |"]
+            lines += [
+                "| number | paper or theory | expected | found [95% interval] | |",
+                "| --- | --- | --- | --- | --- |",
+            ]
             for row in verdict.rows:
                 word = "holds" if row.holds else "**fails**"
                 lines.append(f"| {row.what} | {number(row.published)} | {row.expected} | {found(row)} | {word} |")

@@ -177,3 +177,27 @@ def test_smollm2_plays_games_of_every_room_legally() -> None:
         players = {role.name: LanguageModel("smollm2", levels=6) for role in game.roles}
         episodes = societas.play(game, players, seed=5)  # Worlds checks every act
         assert np.isfinite(episodes.welfare).all()
+
+
+def test_a_constant_policy_does_what_it_is_told() -> None:
+    game = societas.make("Fishery", fishers=5)
+    greedy = societas.play(game, {"fisher": societas.policy("constant", acts={"harvest": 20})}, worlds=3)
+    assert (greedy.measures["survival"] == 1).all() and (greedy.measures["gain"] == 20).all()
+    idle = societas.play(game, {"fisher": societas.policy("constant")}, worlds=3)
+    assert (idle.measures["gain"] == 0).all()
+    dilemma = societas.play(
+        societas.make("MatrixGame"), {"player": societas.policy("constant", acts={"action": "cooperate"})}
+    )
+    assert dilemma.welfare == 6.0
+
+
+@pytest.mark.parametrize(
+    ("acts", "said"),
+    [
+        ({"harvest": 101}, "acts: harvest: 101 is not"),
+        ({"catch": 1}, "acts: fisher has no act field 'catch'; it decides harvest"),
+    ],
+)
+def test_a_constant_policy_says_what_it_cannot_do(acts: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        societas.play(societas.make("Fishery"), {"fisher": societas.policy("constant", acts=acts)})
