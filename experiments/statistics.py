@@ -1,15 +1,32 @@
-"""Summaries of an experiment: every cell's mean with its interval, and its paired difference to the baseline."""
+"""Summaries of an experiment: means with intervals, paired differences, and what can be concluded from many of them."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..envs.core.statistics import RESAMPLES, Interval, interval, paired_difference
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..envs.core.statistics import MANY, RESAMPLES, Interval, interval, paired_difference
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RESAMPLES", "Interval", "interval", "lookup", "paired_difference", "summary"]
+__all__ = [
+    "RESAMPLES",
+    "Interval",
+    "equivalent",
+    "holm",
+    "interval",
+    "lookup",
+    "p_value",
+    "paired_difference",
+    "power",
+    "summary",
+    "worlds_needed",
+]
 
 KEY = ["institution", "uncertainty", "policy", "measure"]
 
@@ -31,8 +48,10 @@ def summary(rows: pd.DataFrame, baseline: str = "none", level: float = 0.95) -> 
     -------
     pandas.DataFrame
         One row per institution, uncertainty, policy and measure, in order of appearance, with
-        ``mean, low, high, n`` and ``difference, difference_low, difference_high, pairs``.  The
-        difference columns are nan (``pairs`` 0) for the baseline itself and where it was not run.
+        ``mean, low, high, n``, ``difference, difference_low, difference_high, pairs`` and ``p``, the
+        p-value of the paired randomisation test, and ``p_holm``, adjusted for all differences of the
+        same measure.  The difference columns are nan (``pairs`` 0) for the baseline itself and where
+        it was not run.
 
     Raises
     ------
@@ -53,14 +72,122 @@ def summary(rows: pd.DataFrame, baseline: str = "none", level: float = 0.95) -> 
     records: list[tuple[str | float, ...]] = []
     for key, cell in cells.items():
         reference = cells.get((baseline, *key[1:]))
-        if key[0] == baseline or reference is None:
-            difference = nothing
-        else:
+        difference, p = nothing, float("nan")
+        if key[0] != baseline and reference is not None:
             shared = cell.index.intersection(reference.index)
             difference = paired_difference(cell.loc[shared], reference.loc[shared], level)
-        records.append((*key, *interval(cell, level), *difference))
-    columns = ["mean", "low", "high", "n", "difference", "difference_low", "difference_high", "pairs"]
-    return pd.DataFrame.from_records(records, columns=[*KEY, *columns])
+            p = p_value(cell.loc[shared].to_numpy() - reference.loc[shared].to_numpy()) if difference.n > 1 else p
+        records.append((*key, *interval(cell, level), *difference, p))
+    columns = ["mean", "low", "high", "n", "difference", "difference_low", "difference_high", "pairs", "p"]
+    found = pd.DataFrame.from_records(records, columns=[*KEY, *columns])
+    found["p_holm"] = float("nan")
+    for _, same in found.groupby("measure"):
+        found.loc[same.index, "p_holm"] = holm(same["p"].tolist())
+    return found
+
+
+def p_value(differences: ArrayLike, *, flips: int = 20_000, seed: int = 0) -> float:
+    """Return the p-value of the paired randomisation test of "no difference" (Fisher 1935), two-sided.
+
+    Were there no difference, each world's difference could as well have had the other sign. With up to 14 worlds all
+    signs are tried, else as many as ``flips``, the signs that were seen among them, so that p is never 0.
+
+    Parameters
+    ----------
+    differences
+        One a world; not-a-number entries are left out.
+    flips, seed
+        How many signs are drawn, and from which seed: equal data give equal values.
+    """
+    data = np.asarray(differences, dtype=float).ravel()
+    data = data[~np.isnan(data)]
+    data = data[data != 0]  # no sign to flip
+    if not data.size:
+        return 1.0
+    seen = abs(data.sum()) * (1 - 1e-12)
+    if data.size <= 14:
+        signs = 1.0 - 2.0 * ((np.arange(2**data.size)[:, None] >> np.arange(data.size)) & 1)
+        return float((np.abs(signs @ data) >= seen).mean())
+    if data.size > MANY:  # the sum is normal
+        return math.erfc(seen / math.sqrt(2 * float((data**2).sum())))
+    generator, count, begun = np.random.default_rng(seed), 0, 0
+    block = max(1, 4_000_000 // data.size)
+    while begun < flips:
+        size = min(block, flips - begun)
+        signs = 1.0 - 2.0 * generator.integers(0, 2, (size, data.size))
+        count += int((np.abs(signs @ data) >= seen).sum())
+        begun += size
+    return (1 + count) / (1 + flips)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number by Holm's (1979) method; nan stays nan and is not counted.
+
+    Rejecting those below 5% then errs in any of them with a probability of at most 5%, however they depend on each other.
+    """
+    order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
+    adjusted, least = [float("nan")] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * p_values[i]))
+        adjusted[i] = least
+    return adjusted
+
+
+def equivalent(differences: ArrayLike, margin: float, level: float = 0.95) -> bool:
+    """Whether a difference is shown to be no larger than a margin, either way (two one-sided tests, Schuirmann 1987).
+
+    That is so where the interval of confidence ``2 level - 1`` lies within the margins; a difference that is larger passes
+    with a probability of at most ``1 - level``.
+
+    Parameters
+    ----------
+    differences
+        One a world.
+    margin
+        The largest difference that does not matter, above 0, in the measure's unit.
+    level
+        Confidence, above 0.5.
+    """
+    if not margin > 0:
+        raise ValueError(f"margin: above 0, in the measure's unit, got {margin!r}")
+    if not 0.5 < level < 1:
+        raise ValueError(f"level: above 0.5 and below 1, got {level!r}")
+    found = interval(differences, 2 * level - 1)
+    return bool(-margin < found.low and found.high < margin)
+
+
+def power(effect: float, sd: float, worlds: int, alpha: float = 0.05) -> float:
+    """Return the probability that a paired t-test of this many worlds finds an effect, at the two-sided level alpha.
+
+    Parameters
+    ----------
+    effect, sd
+        Mean and standard deviation of the difference between two arms within a world.
+    worlds
+        Pairs, at least 2.
+    """
+    from scipy.stats import f, ncf
+
+    if worlds < 2 or not sd > 0:
+        raise ValueError(f"worlds, sd: at least 2 worlds and an sd above 0, got {worlds} and {sd}")
+    if not effect:
+        return alpha
+    edge = float(f.ppf(1 - alpha, 1, worlds - 1))  # t squared
+    return float(ncf.sf(edge, 1, worlds - 1, worlds * (effect / sd) ** 2))
+
+
+def worlds_needed(effect: float, sd: float, wanted: float = 0.8, alpha: float = 0.05) -> int:
+    """Return the fewest worlds with which a paired comparison finds an effect with the probability ``wanted``."""
+    if not effect:
+        raise ValueError("effect: other than 0; no number of worlds finds what is not there")
+    high = 2
+    while power(effect, sd, high, alpha) < wanted:
+        high *= 2
+    low = max(2, high // 2)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(effect, sd, middle, alpha) >= wanted else (middle + 1, high)
+    return low
 
 
 def lookup(found: pd.DataFrame) -> dict[tuple[str, str, str, str], tuple[Interval, Interval]]:
