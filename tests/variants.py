@@ -237,6 +237,12 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"rate": 3.0, "outside": (1.0, 2.0)},
         {"rate": 0.0, "outside": (0.0, 1.0)},
     ],
+    "Bargain": [{"discounts": (0.5, 0.8), "periods": 3, "pie": 4.0}, {"discounts": (0.0, 1.0), "periods": 1}],
+    "BilateralTrade": [{"rule": "posted", "repetitions": 3}, {"rule": "vcg"}, {"k": 0.0}, {"k": 0.8}],
+    "Lemons": [{"value": 2.5, "buyers": 3}, {"low": 0.2, "repetitions": 3}, {"buyers": 1, "low": 0.2, "repetitions": 2}],
+    "Logrolling": [{"profiles": ((1.0, 2.0), (3.0, 0.0), (1.0, 1.0)), "outside": (0.0, 1.5), "repetitions": 3}],
+    "NashDemand": [{"claimants": 3, "units": 20, "pie": 7.0, "outside": (1.0, 0.0, 2.0), "repetitions": 3}],
+    "Signalling": [{"types": (1.0, 1.5, 3.0), "chances": (0.5, 0.3, 0.2), "repetitions": 3}, {"types": (0.5, 2.0), "chances": (0.9, 0.1), "employers": 4}],
 }
 """Parameters with which registered games are examined besides the default ones."""
 
@@ -253,6 +259,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "SillyRules": {"foragers": 4, "repetitions": 3},
     "IncompleteContract": {"remedy": "bonus", "discount": 0.3},
     "Relational": {"delta": 0.3, "repetitions": 10},
+    "Bargain": {"periods": 3},
 }
 """Parameters that keep a game short; others are examined as they are by default."""
 

@@ -102,7 +102,8 @@ class Setting(Strict):
 class Check(Setting):
     """One thing that is run, and what is expected of it.
 
-    ``levels`` {benchmark: expected} are welfare per episode as the game's theory has it; ``measures`` {measure: expected} are means
+    ``levels`` {benchmark: expected} are welfare per episode as the game's theory has it, and ``theory`` {name: expected} other
+    numbers that the game derives from its parameters (``nash_price``); ``measures`` {measure: expected} are means
     over worlds of what was played, by the equilibrium where no policies are given: a measure of the game, ``welfare``,
     ``alignment`` or ``return of ROLE`` (per player). With ``minus`` (changes of the setting), measures are differences to
     the same worlds played otherwise. ``study`` names something else that is run, ``rows`` what is expected of what it
@@ -111,6 +112,7 @@ class Check(Setting):
 
     game: Part = Field(default={})
     levels: dict[str, Expected] = Field(default={})
+    theory: dict[str, Expected] = Field(default={})
     measures: dict[str, Expected] = Field(default={})
     minus: dict[str, Any] = Field(default={})
     study: Part | None = None
@@ -125,9 +127,12 @@ class Check(Setting):
             if name not in STUDIES:
                 raise ValueError(f"study: one of {', '.join(STUDIES)}, got {name!r}")
             return self
-        if not (self.levels or self.measures):
-            raise ValueError("levels, measures: at least one that is expected")
+        if not (self.levels or self.theory or self.measures):
+            raise ValueError("levels, theory, measures: at least one that is expected")
         game = self.build()
+        for name in self.theory:
+            if name.startswith("_") or not isinstance(getattr(game, name, None), int | float):
+                raise ValueError(f"theory: {game.name} has no number {name!r}")
         named = {
             "levels": set(game.benchmarks().levels),
             "measures": {"welfare", "alignment", *(m.name for m in game.reports)}
@@ -231,9 +236,10 @@ def checked(check: Check, watch: Watch) -> list[Row]:
         found = dict(getattr(importlib.import_module(module), function)(**(parameters or {}), watch=watch))
         asked: Mapping[str, Expected] = check.rows
     else:
-        asked = check.levels | check.measures
-        levels = check.build().benchmarks().levels
-        found = {name: levels[name].value for name in check.levels}
+        asked = check.levels | check.theory | check.measures
+        game = check.build()
+        levels = game.benchmarks().levels if check.levels else {}
+        found = {name: levels[name].value for name in check.levels} | {name: getattr(game, name) for name in check.theory}
         if check.measures:
             ours = played(check, watch)
             theirs = played(check.other, watch) if check.minus else None

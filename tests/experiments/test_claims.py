@@ -55,7 +55,7 @@ def test_shipped_claims_are_sound(name: str) -> None:
         ({"author": "me"}, "author: Extra inputs"),
         ({"checks": [{"game": {"MatrixGame": {}}, "levels": {"best": 6}}]}, "levels: of .*first_best.*, got 'best'"),
         ({"checks": [{"game": {"MatrixGame": {}}, "measures": {"gian": 6}}]}, "measures: of .*, got 'gian'"),
-        ({"checks": [{"game": {"MatrixGame": {}}}]}, "levels, measures: at least one"),
+        ({"checks": [{"game": {"MatrixGame": {}}}]}, "levels, theory, measures: at least one"),
         ({"checks": [{"game": {"Chess": {}}, "levels": {"first_best": 6}}]}, "no games entry named 'Chess'"),
         ({"checks": [{"study": {"alchemy": {}}, "rows": {"gold": 1}}]}, "study: one of "),
         ({"checks": [{"study": {"axelrod": {}}}]}, "study: with rows"),
