@@ -423,16 +423,13 @@ def claims(
     from rich.console import Console
 
     from .claims import page as pages
-    from .claims.claim import shipped
     from .spec import SpecError
 
     console = Console()
     try:
-        count = len([name for name in shipped() if name.startswith(tuple(only or [""]))])
-        with _Bar(console, count, "claims") as bar:
-            target, verdicts = pages.check_claims(
-                out, tier=tier, only=only or (), workers=workers or None, progress=bar, on=on
-            )
+        chosen = pages.chosen(tier, only or ())
+        with _Bar(console, len(chosen), "claims") as bar:
+            target, verdicts = pages.check_claims(chosen, out, workers=workers or None, progress=bar, on=on)
     except (ImportError, SpecError, ValueError) as error:
         raise _fail(error) from error
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ import hashlib
 import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -198,7 +198,17 @@ def build(kind: str, part: Part) -> Any:
     if len(part) != 1:
         raise ValueError(f"{kind}: one name with its parameters, got {part!r}")
     ((name, parameters),) = part.items()
+    for key in ("path", "adapter"):
+        if isinstance(given := (parameters or {}).get(key), str) and not _beside(given):
+            raise ValueError(
+                f"{name}.{key}: a path below the folder where the command runs, without '..', got {given!r}; put the file there"
+            )
     return registry.create(kind, name, **{key: _value(value) for key, value in (parameters or {}).items()})
+
+
+def _beside(path: str) -> bool:
+    """Whether a path stays below the current folder."""
+    return not Path(path).is_absolute() and ".." not in Path(path).parts and not path.startswith("~")
 
 
 def _value(value: Any) -> Any:
@@ -242,14 +252,7 @@ def load(source: str | Path, changes: Mapping[str, Any] | None = None, without: 
     path = shipped().get(str(source), Path(source))
     if not path.is_file():
         raise SpecError(f"no spec {str(source)!r}: give a YAML file or one of {', '.join(shipped())}")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path.name}: not YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise SpecError(
-            f"{path.name}: a mapping with the keys {', '.join(Spec.model_fields)}, got {type(data).__name__}"
-        )
+    data = read(path, Spec)
     for key, value in (changes or {}).items():
         _put(data, key, value, path.name)
     for name in without:
@@ -258,16 +261,75 @@ def load(source: str | Path, changes: Mapping[str, Any] | None = None, without: 
                 f"without: {path.name} has no policy {name!r}; there are: {', '.join(data.get('policies', {}))}"
             )
         del data["policies"][name]
+    return validated(path, data, Spec)
+
+
+LARGEST, MOST = 1_000_000, 100_000
+"""Bytes of a file, and values in it after its anchors have been followed."""
+
+
+def read(path: Path, model: type[BaseModel]) -> dict[str, Any]:
+    """Read a YAML file of plain values; one that is no mapping, or grows beyond measure, is refused."""
     try:
-        return Spec.model_validate(data)
+        if path.stat().st_size > LARGEST:
+            raise SpecError(f"{path.name}: a file of at most {LARGEST:,} bytes, got {path.stat().st_size:,}")
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path.name}: not text in UTF-8: {error}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise SpecError(f"{path.name}: not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise SpecError(
+            f"{path.name}: a mapping with the keys {', '.join(model.model_fields)}, got {type(data).__name__}"
+        )
+    left, count = [data], 0
+    while left:
+        part: Any = left.pop()
+        count += 1
+        if count > MOST:
+            raise SpecError(f"{path.name}: more than {MOST:,} values once its anchors (&, *) are followed; write fewer")
+        if isinstance(part, dict):
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
+    return data
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(path: Path, data: Mapping[str, Any], model: type[Model]) -> Model:
+    """Return what a file says as its model, or raise a SpecError with the line and path of all that is wrong."""
+    try:
+        return model.model_validate(data)
     except ValidationError as error:
+        text = path.read_text(encoding="utf-8")
         lines = [
-            f"  {'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg'].removeprefix('Value error, ')}"
+            f"  {where(text, e['loc'])}{'.'.join(map(str, e['loc'])) or path.stem}: "
+            f"{e['msg'].removeprefix('Value error, ')}"
             for e in error.errors()
         ]
         raise SpecError(f"{path.name}:\n" + "\n".join(lines)) from error
     except (KeyError, TypeError, ValueError) as error:
         raise SpecError(f"{path.name}: {error.args[0] if error.args else error}") from error
+
+
+def where(text: str, place: Sequence[int | str]) -> str:
+    """Return "line 12: " for a path within a YAML file, as far as it goes there; nothing where it leads nowhere."""
+    node, line = yaml.compose(text, Loader=yaml.SafeLoader), 0
+    for step in place:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == str(step)]
+            if not found:
+                break
+            key, node = found[-1]
+            line = key.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return f"line {line}: " if line else ""
 
 
 def _put(data: dict[str, Any], key: str, value: Any, where: str) -> None:

@@ -190,6 +190,9 @@ POLICIES: dict[str, dict[str, Maker]] = {
         "single": lambda game, role: policy("callable", function=lambda seen: {}),
         "batched": lambda game, role: policy("callable", function=lambda seen: {}, batched=True),
     },
+    "calvano": {
+        "collusive": lambda game, role: policy("calvano", beta=2e-3, window=1_000).learn(game, role, sessions=2)
+    },
     "constant": {
         "nothing": lambda game, role: policy("constant"),
         "greed": lambda game, role: policy("constant", acts={"harvest": 100}),
@@ -223,6 +226,7 @@ ONLY_NUMPY = {"sb3": "its model runs in its own library, and random play under t
 PLAYS: dict[str, tuple[str, ...]] = {
     "fair": ("Fishery",),
     "greed": ("Fishery",),
+    "collusive": ("MatrixGame", "Pricing"),
     "opportunist": ("Fishery",),
     "reciprocator": ("Fishery",),
     "tit_for_tat": ("MatrixGame",),

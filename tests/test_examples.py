@@ -43,6 +43,7 @@ def test_an_example_is_short_and_prints_what_its_page_says(name: str, tmp_path: 
     "page",
     [
         "README.md",
+        "docs/algorithmic-pricing.md",
         "docs/better-mechanisms.md",
         "docs/contracting.md",
         "docs/experiments.md",

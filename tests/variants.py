@@ -239,10 +239,27 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "Bargain": [{"discounts": (0.5, 0.8), "periods": 3, "pie": 4.0}, {"discounts": (0.0, 1.0), "periods": 1}],
     "BilateralTrade": [{"rule": "posted", "repetitions": 3}, {"rule": "vcg"}, {"k": 0.0}, {"k": 0.8}],
-    "Lemons": [{"value": 2.5, "buyers": 3}, {"low": 0.2, "repetitions": 3}, {"buyers": 1, "low": 0.2, "repetitions": 2}],
+    "Lemons": [
+        {"value": 2.5, "buyers": 3},
+        {"low": 0.2, "repetitions": 3},
+        {"buyers": 1, "low": 0.2, "repetitions": 2},
+    ],
     "Logrolling": [{"profiles": ((1.0, 2.0), (3.0, 0.0), (1.0, 1.0)), "outside": (0.0, 1.5), "repetitions": 3}],
     "NashDemand": [{"claimants": 3, "units": 20, "pie": 7.0, "outside": (1.0, 0.0, 2.0), "repetitions": 3}],
-    "Signalling": [{"types": (1.0, 1.5, 3.0), "chances": (0.5, 0.3, 0.2), "repetitions": 3}, {"types": (0.5, 2.0), "chances": (0.9, 0.1), "employers": 4}],
+    "Signalling": [
+        {"types": (1.0, 1.5, 3.0), "chances": (0.5, 0.3, 0.2), "repetitions": 3},
+        {"types": (0.5, 2.0), "chances": (0.9, 0.1), "employers": 4},
+    ],
+    "Quantity": [
+        {"firms": 3, "leaders": 1, "repetitions": 3},
+        {"firms": 5, "leaders": 3, "a": 100.0, "b": 0.5, "c": 20.0},
+        {"firms": 1, "repetitions": 2},
+    ],
+    "Insider": [
+        {"maker": False, "repetitions": 3},
+        {"auctions": 3, "repetitions": 6, "s_v": 2.0, "s_u": 0.5},
+        {"auctions": 4, "repetitions": 4, "maker": False, "p0": -3.0},
+    ],
 }
 """Parameters with which registered games are examined besides the default ones."""
 

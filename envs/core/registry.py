@@ -33,6 +33,7 @@ _entries: dict[str, dict[str, str]] = {
         "HiddenAction": "societas.envs.contracting.hidden_action:HiddenAction",
         "HoldUp": "societas.envs.contracting.hold_up:HoldUp",
         "IncompleteContract": "societas.envs.contracting.incomplete_contract:IncompleteContract",
+        "Insider": "societas.envs.markets.insider:Insider",
         "Lemons": "societas.envs.markets.lemons:Lemons",
         "Logrolling": "societas.envs.markets.logrolling:Logrolling",
         "MatrixGame": "societas.envs.norms.matrix_game:MatrixGame",
@@ -44,6 +45,7 @@ _entries: dict[str, dict[str, str]] = {
         "Pricing": "societas.envs.markets.pricing:Pricing",
         "Procurement": "societas.envs.contracting.procurement:Procurement",
         "PublicGoods": "societas.envs.norms.public_goods:PublicGoods",
+        "Quantity": "societas.envs.markets.quantity:Quantity",
         "Relational": "societas.envs.contracting.relational:Relational",
         "Screening": "societas.envs.contracting.screening:Screening",
         "SealedBid": "societas.envs.markets.sealed_bid:SealedBid",
@@ -103,6 +105,7 @@ _entries: dict[str, dict[str, str]] = {
     },
     "policies": {
         "callable": "societas.policies.callable:Callable",
+        "calvano": "societas.policies.calvano:Calvano",
         "constant": "societas.policies.constant:Constant",
         "cross_entropy": "societas.policies.cross_entropy:CrossEntropy",
         "equilibrium": "societas.policies.equilibrium:Equilibrium",

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from ...envs.core.episodes import play
 from ...envs.core.statistics import Interval, interval, paired_difference
 from ..run import learned
-from ..spec import Part, Player, SpecError, Strict, build
+from ..spec import Part, Player, SpecError, Strict, build, read, validated
 from ..work import Watch
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ SHIPPED = Path(__file__).parent
 AREAS = ("contracting", "markets", "norms")
 
 STUDIES = {
+    "calvano": "societas.experiments.claims.studies:calvano",
     "dilemma": "societas.experiments.claims.studies:dilemma",
     "axelrod": "societas.experiments.claims.studies:axelrod",
     "sigmund": "societas.experiments.claims.studies:sigmund",
@@ -192,18 +192,7 @@ def load(name: str | Path) -> Claim:
     path = shipped().get(str(name), Path(name))
     if not path.is_file():
         raise SpecError(f"no claim {str(name)!r}; there are: {', '.join(shipped())}")
-    try:
-        return Claim.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path.name}: not YAML: {error}") from error
-    except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, e['loc'])) or 'claim'}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        ]
-        raise SpecError(f"{path.name}:\n" + "\n".join(lines)) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise SpecError(f"{path.name}: {error.args[0] if error.args else error}") from error
+    return validated(path, read(path, Claim), Claim)
 
 
 def digest(claim: Claim) -> str:
@@ -239,7 +228,9 @@ def checked(check: Check, watch: Watch) -> list[Row]:
         asked = check.levels | check.theory | check.measures
         game = check.build()
         levels = game.benchmarks().levels if check.levels else {}
-        found = {name: levels[name].value for name in check.levels} | {name: getattr(game, name) for name in check.theory}
+        found = {name: levels[name].value for name in check.levels} | {
+            name: getattr(game, name) for name in check.theory
+        }
         if check.measures:
             ours = played(check, watch)
             theirs = played(check.other, watch) if check.minus else None

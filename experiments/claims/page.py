@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,11 +37,21 @@ class Verdict(NamedTuple):
         return "error" if self.error else "holds" if self.holds else "fails"
 
 
+def chosen(tier: str = "fast", only: Sequence[str] = ()) -> dict[str, Claim]:
+    """Return claims by name: of the ``"fast"`` tier (minutes) or all (``"full"``), whose names begin with one of ``only``."""
+    if tier not in ("fast", "full"):
+        raise ValueError(f"tier: fast or full, got {tier!r}")
+    named = [name for name in shipped() if not only or name.startswith(tuple(only))]
+    if not named:
+        raise ValueError(f"only: no claim begins with {', '.join(only)}; there are: {', '.join(shipped())}")
+    claims = {name: load(name) for name in named}
+    return {name: claim for name, claim in claims.items() if tier == "full" or claim.tier == "fast"}
+
+
 def check_claims(
+    claims: Mapping[str, Claim],
     root: Path,
     *,
-    tier: str = "fast",
-    only: Sequence[str] = (),
     workers: int | None = None,
     progress: Progress | None = None,
     on: str = "processes",
@@ -50,21 +60,13 @@ def check_claims(
 
     Parameters
     ----------
+    claims
+        As ``chosen`` returns them.
     root
         Where runs are kept.
-    tier
-        ``"fast"`` (minutes) or ``"full"`` (all).
-    only
-        Claims by the beginning of their names, for example ``"markets"`` or ``"norms/fishery"``; all by default.
     workers, progress, on
         As in :func:`societas.experiments.work.work`.
     """
-    if tier not in ("fast", "full"):
-        raise ValueError(f"tier: fast or full, got {tier!r}")
-    claims = {name: load(name) for name in shipped() if not only or name.startswith(tuple(only))}
-    if not claims:
-        raise ValueError(f"only: no claim begins with {', '.join(only)}; there are: {', '.join(shipped())}")
-    claims = {name: claim for name, claim in claims.items() if tier == "full" or claim.tier == "fast"}
     target = root / f"claims-{code_version().partition('+')[2]}"
     jobs = [
         Job(

@@ -53,3 +53,19 @@ def dilemma(theta: float, watch: Watch) -> dict[str, float]:
     return {name: float(best[place]) for name, place in names.items()} | {
         "welfare of cooperation": float(paid[0, 0].sum())
     }
+
+
+def calvano(sessions: int, beta: float, watch: Watch, delta: float = 0.95, seed: int = 0) -> dict[str, Any]:
+    """Calvano et al.'s (2020) pricing learners, alpha = 0.15: profit gain, convergence, and what follows undercutting."""
+    from ..collusion import learn
+
+    market = learn(sessions=sessions, beta=beta, delta=delta, seed=seed)
+    undercut = market.deviation(periods=15)
+    prices = undercut.prices
+    return {
+        "profit gain": market.gain,
+        "converged": market.learned.converged,
+        "undercutting pays": undercut.gain > 1e-9,
+        "rival's price after": prices[:, 2, 1] - prices[:, 0, 1],
+        "rival's price 15 periods after": prices[:, -1, 1] - prices[:, 0, 1],
+    }

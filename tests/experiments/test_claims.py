@@ -120,7 +120,7 @@ def test_failures_are_shown_as_plainly_as_passes(tmp_path: Path, monkeypatch: py
         path.write_text(yaml.safe_dump(GOOD | {"title": name, "checks": [check]}), encoding="utf-8")
     monkeypatch.setattr(claims, "SHIPPED", tmp_path)
     monkeypatch.setattr(pages, "work", done_here)
-    target, verdicts = pages.check_claims(tmp_path / "runs", workers=1)
+    target, verdicts = pages.check_claims(pages.chosen(), tmp_path / "runs", workers=1)
     assert {v.name: v.word for v in verdicts} == {
         "norms/right": "holds",
         "norms/wrong": "fails",

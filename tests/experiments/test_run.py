@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,54 @@ def test_two_runs_are_compared_in_the_worlds_that_both_have(small: Path, tmp_pat
     assert shown.exit_code == 0 and f"societas {store.read(one)['code'][0]}" in shown.output
     nothing = CliRunner().invoke(app, ["show", str(tmp_path / "nothing")])
     assert nothing.exit_code == 2 and "no table" in nothing.output
+
+
+BOMB = "\n".join([
+    "a: &a [x, x, x, x, x, x, x, x, x, x]",
+    *(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda text: text.replace("Fishery:", "Fishary:"),
+            "no games entry named 'Fishary'; did you mean 'Fishery'",
+        ),
+        (lambda text: text.replace("baseline:", "basline:"), r"line \d+: basline: Extra inputs"),
+        (
+            lambda text: text.replace("worlds: 3", "worlds: -3"),
+            r"line \d+: policies.learners.worlds: Input should be greater",
+        ),
+        (lambda text: BOMB, "more than 100,000 values once its anchors"),
+        (lambda text: text + "more: !!python/object/apply:os.system ['touch /tmp/owned']\n", "not YAML"),
+        (lambda text: "[" * 5000, "not YAML"),
+        (lambda text: "- a list", "a mapping with the keys name"),
+        (lambda text: "a: " + "x" * 1_000_001, "at most 1,000,000 bytes"),
+        (lambda text: text.replace("name: covenants", "name: ../../covenants"), r"line 1: name: String should match"),
+    ],
+)
+def test_a_wrong_spec_is_refused_with_its_line_and_nothing_is_run(
+    change: Callable[[str], str], said: str, small: Path, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(change(small.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(specs.SpecError, match=said):
+        specs.load(wrong)
+    done = CliRunner().invoke(app, ["run", str(wrong), "--out", str(tmp_path / "runs")])
+    assert done.exit_code == 2 and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("path", ["/etc/calls.jsonl", "../calls.jsonl", "runs/../../calls.jsonl", "~/calls.jsonl"])
+def test_a_spec_writes_nowhere_but_below_its_folder(path: str) -> None:
+    player = specs.Player(policy="llm", parameters={"model": {"Recorded": {"model": "smollm2", "path": path}}})
+    with pytest.raises(ValueError, match="Recorded.path: a path below the folder"):
+        specs.build_policy(player, "none")
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_bytes(b"\xff\xfe\x00a: b")
+    with pytest.raises(specs.SpecError, match="not (text|YAML)"):
+        specs.load(wrong)
