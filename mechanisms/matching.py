@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
-from ..envs.core import validate
+from ..envs.core import assignment, validate
 from ..envs.core.arrays import Array, common, constant, device_of, full, namespace, to_float, to_int, total
 from ..envs.core.fields import Choice, Field, Integer, Role
 from ..envs.core.game import Acts, Game, Measure, Outcome, Seen, Stage, shared
 from ..envs.core.mechanism import Institution, Layered, Mechanism, Unfit
-from . import assignment
 
 RULES = {
     "fixed": "each keeps her own seat",

@@ -215,6 +215,12 @@ POLICIES: dict[str, dict[str, Maker]] = {
         for name in ("fair", "opportunist", "reciprocator", "tit_for_tat")
     },
     "tabular": {"learned": _learned},
+    "truthful": {"honest": lambda game, role: policy("truthful")},
+    "zero_intelligence": {
+        "constrained": lambda game, role: policy("zero_intelligence"),
+        "unconstrained": lambda game, role: policy("zero_intelligence", constrained=False),
+    },
+    "zip": {"adaptive": lambda game, role: policy("zip")},
 }
 """Ways of making each registered policy for a role of a game."""
 
@@ -226,6 +232,7 @@ ONLY_NUMPY = {"sb3": "its model runs in its own library, and random play under t
 PLAYS: dict[str, tuple[str, ...]] = {
     "fair": ("Fishery",),
     "greed": ("Fishery",),
+    **dict.fromkeys(("honest", "constrained", "unconstrained", "adaptive"), ("DoubleAuction",)),
     "collusive": ("MatrixGame", "Pricing"),
     "opportunist": ("Fishery",),
     "reciprocator": ("Fishery",),

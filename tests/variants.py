@@ -260,6 +260,30 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"auctions": 3, "repetitions": 6, "s_v": 2.0, "s_u": 0.5},
         {"auctions": 4, "repetitions": 4, "maker": False, "p0": -3.0},
     ],
+    "DoubleAuction": [
+        {
+            "clearing": "cleared",
+            "moves": 4,
+            "periods": 2,
+            "values": [[150, 120], [130, 90, 70]],
+            "costs": [[60, 80], [85]],
+        },
+        {
+            "clearing": "call",
+            "moves": 2,
+            "periods": 3,
+            "values": [[150, 120], [130, 90, 70]],
+            "costs": [[60, 80], [85]],
+        },
+        {"turns": "one", "moves": 40, "values": [9, 7], "costs": [3, 6, 8], "ceiling": 10},
+    ],
+    "MatchingMarket": [
+        {"procedure": "top trading cycles", "common": 0.5, "pairs": 4},
+        {"procedure": "immediate acceptance", "markets": 3},
+        {"procedure": "immediate acceptance", "common": 0.6, "public": True},
+        {"procedure": "decentralised", "markets": 2},
+        {"procedure": "decentralised", "common": 0.5, "public": True, "pairs": 2, "offers": 1},
+    ],
 }
 """Parameters with which registered games are examined besides the default ones."""
 
@@ -277,6 +301,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "IncompleteContract": {"remedy": "bonus", "discount": 0.3},
     "Relational": {"delta": 0.3, "repetitions": 10},
     "Bargain": {"periods": 3},
+    "DoubleAuction": {"values": [9, 7], "costs": [3, 6], "moves": 2, "ceiling": 10},
 }
 """Parameters that keep a game short; others are examined as they are by default."""
 

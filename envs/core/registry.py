@@ -27,6 +27,7 @@ _entries: dict[str, dict[str, str]] = {
         "Deliberation": "societas.envs.norms.deliberation:Deliberation",
         "Dictator": "societas.envs.norms.ultimatum:Dictator",
         "Donor": "societas.envs.norms.donor:Donor",
+        "DoubleAuction": "societas.envs.markets.double_auction:DoubleAuction",
         "Fishery": "societas.envs.norms.fishery:Fishery",
         "GiftExchange": "societas.envs.norms.trust:GiftExchange",
         "GridCommons": "societas.envs.norms.grid_commons:GridCommons",
@@ -36,6 +37,7 @@ _entries: dict[str, dict[str, str]] = {
         "Insider": "societas.envs.markets.insider:Insider",
         "Lemons": "societas.envs.markets.lemons:Lemons",
         "Logrolling": "societas.envs.markets.logrolling:Logrolling",
+        "MatchingMarket": "societas.envs.markets.matching_market:MatchingMarket",
         "MatrixGame": "societas.envs.norms.matrix_game:MatrixGame",
         "Multitask": "societas.envs.contracting.multitask:Multitask",
         "MultiUnit": "societas.envs.markets.multi_unit:MultiUnit",
@@ -116,6 +118,9 @@ _entries: dict[str, dict[str, str]] = {
         "sb3": "societas.policies.sb3:StableBaselines",
         "scripted": "societas.policies.scripted:Scripted",
         "tabular": "societas.policies.tabular:TabularQ",
+        "truthful": "societas.policies.traders:Truthful",
+        "zero_intelligence": "societas.policies.traders:ZeroIntelligence",
+        "zip": "societas.policies.traders:ZIP",
     },
 }
 _discovered: set[str] = set()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core import validate
-from ..core.arrays import Array, constant, full, namespace, to_float, to_int, total
+from ..core.arrays import Array, constant, full, highest, namespace, to_float, to_int, total
 from ..core.fields import Choice, Field, Real, Role
 from ..core.game import Acts, Benchmarks, Level, Measure, Seen, Stage
 from ..core.rounds import Record, RoundGame, RoundState, Settled
@@ -216,11 +216,11 @@ class SealedBid(RoundGame):
         n, bids = self.bidders, acts["bidder"]["bid"]
         bids = bids[..., None] if n == 1 else bids
         xp, values = namespace(bids), self.values(nature["signal"])
-        top = xp.max(bids, axis=-1)
+        top = highest(bids)
         floor = top * 0.0 + (acts["seller"]["reserve"] if self.reserve is None else self.reserve)
         winner = to_int(xp.argmax(xp.where(bids == top[..., None], u, u * 0.0 - 1.0), axis=-1))
         first = winner[..., None] == constant(winner, self._seats)
-        second = xp.maximum(xp.max(xp.where(first, bids * 0.0, bids), axis=-1), floor)
+        second = xp.maximum(highest(xp.where(first, bids * 0.0, bids)), floor)
         sold = top >= floor
         won = to_float(first & sold[..., None])
         if self.pricing == "all_pay":
@@ -228,7 +228,7 @@ class SealedBid(RoundGame):
         else:
             paid = won * (second + self.k * (top - second))[..., None]
         profit, revenue, had = values * won - paid, total(paid), total(values * won)
-        best = total(nature["signal"] * won) == xp.max(nature["signal"], axis=-1)
+        best = total(nature["signal"] * won) == highest(nature["signal"])
         rewards = {"bidder": profit[..., 0] if n == 1 else profit}
         if self.reserve is None:
             rewards["seller"] = xp.where(sold, revenue, self.worth)

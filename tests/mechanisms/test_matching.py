@@ -15,10 +15,10 @@ from support import acts_of
 from societas import Game, mechanism
 from societas.envs.contracting.hidden_action import HiddenAction
 from societas.envs.contracting.relational import Relational
+from societas.envs.core import assignment
 from societas.envs.core.mechanism import Unfit
 from societas.envs.norms.fishery import Fishery
 from societas.envs.norms.matrix_game import MatrixGame
-from societas.mechanisms import assignment
 from societas.mechanisms.contract import Contract
 from societas.mechanisms.hidden_type import HiddenType
 from societas.mechanisms.matching import RULES, Matching
