@@ -339,6 +339,54 @@ def compare(
     Console().print(table)
 
 
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="'smollm2', a folder, a hub id, the address of a server, or a policy.")],
+    out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    quick: Annotated[bool, typer.Option("--quick", help="The short form of the suite.")] = False,
+    name: Annotated[str, typer.Option(help="The model's name, as the server knows it.")] = "",
+    key: Annotated[str | None, typer.Option(help="Environment variable that holds the server's key.")] = None,
+    prices: Annotated[
+        tuple[float, float] | None, typer.Option(help="US dollars for a million tokens read and a million written.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="0 takes the most probable act, 1 samples.", min=0.0)] = 1.0,
+    worlds: Annotated[int, typer.Option(help="Worlds a case; 0 takes what the suite says.", min=0)] = 0,
+    scenario: Annotated[list[str], typer.Option(help="A scenario of the suite; may be repeated. All by default.")] = [],  # noqa: B006
+    seed: int = 0,
+) -> None:
+    """Evaluate a model on a fixed suite: alignment, legality, exploitability, wording, values, cost, with a report."""
+    import sys
+
+    from rich.console import Console
+
+    from .evaluation import evaluate as run_suite
+    from .evaluation.page import Bar, show
+
+    console = Console()
+    try:
+        with Bar(console) as bar:
+            found = run_suite(
+                model,
+                out,
+                quick=quick,
+                name=name,
+                key=key,
+                prices=prices,
+                temperature=temperature,
+                worlds=worlds or None,
+                seed=seed,
+                scenarios=scenario,
+                progress=bar,
+                command=" ".join(["societas", *sys.argv[1:]]),
+            )
+    except (ImportError, KeyError, OSError, TypeError, ValueError) as error:
+        raise _fail(error.args[0] if isinstance(error, KeyError) else error) from error
+    except KeyboardInterrupt:
+        raise _fail("stopped; what is finished is kept, the same command goes on from there") from None
+    show(found.folder, console)
+    console.print(f"Report: {found.page}", soft_wrap=True, highlight=False)
+
+
 @app.command()
 def report(folder: Path) -> None:
     """Write the report of a run anew."""

@@ -210,6 +210,7 @@ POLICIES: dict[str, dict[str, Maker]] = {
     "person": {"scripted": lambda game, role: policy("person", ask=_answer, tell=lambda text: None)},
     "random": {"random": lambda game, role: policy("random")},
     "sb3": {"PPO": _trained},
+    "saez": {"planner": lambda game, role: policy("saez")},
     "scripted": {
         name: lambda game, role, name=name: policy("scripted", character=name)
         for name in ("fair", "opportunist", "reciprocator", "tit_for_tat")
@@ -232,6 +233,7 @@ ONLY_NUMPY = {"sb3": "its model runs in its own library, and random play under t
 PLAYS: dict[str, tuple[str, ...]] = {
     "fair": ("Fishery",),
     "greed": ("Fishery",),
+    "planner": ("TaxLabour",),
     **dict.fromkeys(("honest", "constrained", "unconstrained", "adaptive"), ("DoubleAuction",)),
     "collusive": ("MatrixGame", "Pricing"),
     "opportunist": ("Fishery",),

@@ -71,6 +71,7 @@ CASES = {
     "Delegation": Case(lambda: make("Delegation", repetitions=2), equilibrium),
     "Donor": Case(lambda: make("Donor", members=4), anything, 4),
     "DoubleAuction": Case(lambda: make("DoubleAuction", values=[9, 7], costs=[3, 6], ceiling=10), equilibrium, 2),
+    "Economy": Case(lambda: make("Economy", citizens=2, width=6, height=5, steps=12, period=6, sight=1), anything, 2),
     "Fishery": Case(lambda: make("Fishery"), villagers),
     "GridCommons": Case(lambda: make("GridCommons", foragers=2, width=6, height=5, sight=1), anything, 2),
     "HiddenAction": Case(lambda: make("HiddenAction", repetitions=2), equilibrium),

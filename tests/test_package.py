@@ -15,7 +15,7 @@ PACKAGE = ROOT / "src" / "societas"
 FOLDERS = ("envs", "policies", "mechanisms", "experiments")
 HEAVY = ("torch", "transformers", "mesa", "stable_baselines3")
 # Top-level modules of extras: a module of ours that needs one may refuse to be imported without it.
-OPTIONAL = ("jax", "jaxlib")
+OPTIONAL = ("inspect_ai", "jax", "jaxlib", "llguidance", "numba", "peft", "ray")
 
 
 def source_files() -> set[str]:

@@ -284,6 +284,27 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"procedure": "decentralised", "markets": 2},
         {"procedure": "decentralised", "common": 0.5, "public": True, "pairs": 2, "offers": 1},
     ],
+    "Economy": [
+        {
+            "citizens": 5,
+            "width": 6,
+            "height": 5,
+            "rows": 2,
+            "steps": 12,
+            "period": 4,
+            "cuts": (0.0,),
+            "rate_step": 0.25,
+            "bonus": 0.0,
+            "order_life": 2,
+            "highest": 3,
+            "sight": 1,
+        }
+    ],
+    "TaxLabour": [
+        {"planner": "revenue", "repetitions": 3},
+        {"aversion": None, "cuts": (0.0, 1.5), "fixed": (0.1,)},
+        {"skills": (1.0, 2.0), "elasticity": 1.5, "aversion": 0.0, "cuts": (0.0, 0.5, 1.0)},
+    ],
 }
 """Parameters with which registered games are examined besides the default ones."""
 
@@ -302,6 +323,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "Relational": {"delta": 0.3, "repetitions": 10},
     "Bargain": {"periods": 3},
     "DoubleAuction": {"values": [9, 7], "costs": [3, 6], "moves": 2, "ceiling": 10},
+    "Economy": {"width": 6, "height": 5, "steps": 12, "period": 6, "sight": 1},
 }
 """Parameters that keep a game short; others are examined as they are by default."""
 
