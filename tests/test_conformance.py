@@ -210,7 +210,7 @@ POLICIES: dict[str, dict[str, Maker]] = {
     "person": {"scripted": lambda game, role: policy("person", ask=_answer, tell=lambda text: None)},
     "random": {"random": lambda game, role: policy("random")},
     "sb3": {"PPO": _trained},
-    "saez": {"planner": lambda game, role: policy("saez")},
+    "saez": {"planner": lambda game, role: policy("saez" if role == "planner" else "equilibrium")},
     "scripted": {
         name: lambda game, role, name=name: policy("scripted", character=name)
         for name in ("fair", "opportunist", "reciprocator", "tit_for_tat")

@@ -98,6 +98,28 @@ class TaxLabour(RoundGame):
                 f"fixed: fewer rates than the {len(self.cuts)} brackets, got {len(self.fixed)}; leave one to the planner"
             )
 
+    @classmethod
+    def pareto(cls, parts: int, index: float, top: int, elasticity: float, rate: float, **options: Any) -> TaxLabour:
+        """Return a society whose untaxed incomes follow a Pareto law, with a top bracket for the planner to set.
+
+        Parameters
+        ----------
+        parts
+            Workers, each as skilled as the mean of an equal part of the law.
+        index
+            The law's a, above 1: the share of people who earn more than z falls as z^-a.
+        top
+            How many earn above the cut, where the top rate is ``rate``; below it nothing is taxed.
+        elasticity, **options
+            As for the class.
+        """
+        ends = np.arange(parts, -1, -1) / parts  # shares of people who earn more
+        power = 1.0 - 1.0 / index
+        mean = np.diff(ends**power) / power / np.diff(ends)
+        cut = (top / parts) ** (-1.0 / index) * (1.0 - rate) ** elasticity
+        skills = tuple(float(skill) for skill in mean ** (1.0 / (1.0 + elasticity)))
+        return cls(skills, cuts=(0.0, float(cut)), fixed=(0.0,), elasticity=elasticity, **options)
+
     # ---- the game in words and fields ---------------------------------------------------------------------------
 
     @property

@@ -26,6 +26,7 @@ AREAS = ("contracting", "markets", "norms")
 
 STUDIES = {
     "calvano": "societas.experiments.claims.studies:calvano",
+    "diamond_saez": "societas.experiments.claims.studies:diamond_saez",
     "dilemma": "societas.experiments.claims.studies:dilemma",
     "axelrod": "societas.experiments.claims.studies:axelrod",
     "sigmund": "societas.experiments.claims.studies:sigmund",

@@ -69,3 +69,12 @@ def calvano(sessions: int, beta: float, watch: Watch, delta: float = 0.95, seed:
         "rival's price after": prices[:, 2, 1] - prices[:, 0, 1],
         "rival's price 15 periods after": prices[:, -1, 1] - prices[:, 0, 1],
     }
+
+
+def diamond_saez(index: float, elasticity: float, watch: Watch) -> dict[str, float]:
+    """The top rate that raises most on a Pareto tail: as direct search finds it in the game, and as the game's formula has it."""
+    from ...envs.markets.tax_labour import TaxLabour
+
+    theory = 1.0 / (1.0 + index * elasticity)
+    game = TaxLabour.pareto(10, index, 2, elasticity, theory, planner="revenue")
+    return {"by search": game.optimal["revenue"][0], "by formula": game.saez(theory)}

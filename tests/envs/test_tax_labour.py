@@ -20,20 +20,6 @@ from societas.testing import check_game, check_policy
 skills = st.lists(st.floats(0.3, 4.0), min_size=2, max_size=6)
 
 
-def pareto(cells: int, index: float, top: int, elasticity: float, rate: float) -> dict[str, Any]:
-    """Incomes of equal parts of a Pareto law, and the cut above which, at a rate, the ``top`` richest parts earn."""
-    ends = np.arange(cells, -1, -1) / cells  # shares of people who earn more
-    power = 1.0 - 1.0 / index
-    mean = np.diff(ends**power) / power / np.diff(ends)
-    cut = (top / cells) ** (-1.0 / index) * (1.0 - rate) ** elasticity
-    return {
-        "skills": list(mean ** (1.0 / (1.0 + elasticity))),
-        "cuts": [0.0, cut],
-        "fixed": [0.0],
-        "elasticity": elasticity,
-    }
-
-
 # ---- best rates -------------------------------------------------------------------------------------------------------
 
 
@@ -41,7 +27,7 @@ def test_top_rate_of_diamond_and_saez() -> None:
     """Diamond and Saez 2011: with Pareto index 1.5 and elasticity 0.25 the top rate is 1 / (1 + 1.5 * 0.25) = 72.7%."""
     rate = 1.0 / (1.0 + 1.5 * 0.25)
     assert round(rate, 6) == 0.727273
-    game = TaxLabour(**pareto(10, 1.5, 2, 0.25, rate), planner="revenue")
+    game = TaxLabour.pareto(10, 1.5, 2, 0.25, rate, planner="revenue")
     assert game.saez(rate) == pytest.approx(rate, abs=1e-12)
     assert game.optimal["revenue"][0] == pytest.approx(rate, abs=1e-6)
     assert f"{rate:.4f}" in game.benchmarks().equilibrium.source.replace("0.727273", "0.7273")
