@@ -163,7 +163,22 @@ def page(verdicts: Sequence[Verdict]) -> str:
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
     """Return the tables of all areas in Markdown, for the documentation."""
-    lines = [f"Checked with societas {code_version()}: {summary(verdicts)}.", ""]
+    lines = [
+        "# Claims",
+        "",
+        "What papers print and theorems say, beside what is found here. Each claim is a file in `experiments/claims`, with its",
+        "source, what is run, and what is expected: a number (within 1e-6 unless it says otherwise), a band for the mean, or a",
+        "side on which the whole 95% interval lies. Failures are shown as plainly as passes. This page is written by",
+        "",
+        "```console",
+        "societas claims --tier full --page docs/claims.md",
+        "```",
+        "",
+        "`societas claims` checks the fast tier, `societas claims markets` an area; both also write a page of their own.",
+        "",
+        f"Checked with societas {code_version()}: {summary(verdicts)}.",
+        "",
+    ]
     for area in AREAS:
         some = [v for v in verdicts if v.name.startswith(f"{area}/")]
         if not some:
