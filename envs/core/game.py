@@ -110,6 +110,15 @@ class Game(ABC):
     stages a round also ``stages`` and ``stage``.
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse a parameter whose name means something else to every game."""
+        super().__init_subclass__(**options)
+        for name in cls.__dict__.get("__annotations__", {}):
+            if isinstance(getattr(Game, name, None), property) or callable(getattr(Game, name, None)):
+                raise TypeError(
+                    f"{cls.__name__}: {name!r} means something else in every game; give the parameter another name"
+                )
+
     draws: int = 0
     """How many uniform numbers ``start`` and ``step`` take a world."""
 

@@ -98,6 +98,7 @@ _entries: dict[str, dict[str, str]] = {
         "Article": "societas.mechanisms.constitution:Article",
         "Bonus": "societas.mechanisms.schedules:Bonus",
         "Compensation": "societas.mechanisms.terms:Compensation",
+        "Constrained": "societas.policies.llm.constrained:Constrained",
         "Court": "societas.mechanisms.court:Court",
         "Linear": "societas.mechanisms.schedules:Linear",
         "Quota": "societas.mechanisms.terms:Quota",
@@ -106,6 +107,8 @@ _entries: dict[str, dict[str, str]] = {
         "Server": "societas.policies.llm.server:Server",
         "Share": "societas.mechanisms.schedules:Share",
         "Table": "societas.mechanisms.schedules:Table",
+        "Tiny": "societas.policies.llm.train.tiny:Tiny",
+        "Training": "societas.policies.llm.train.training:Training",
     },
     "policies": {
         "callable": "societas.policies.callable:Callable",

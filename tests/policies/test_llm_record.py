@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import tiny_llama, tiny_tokenizer
 
 import societas
 from societas.policies.llm.policy import Writes
 from societas.policies.llm.protocol import Answer, Answers, Message
 from societas.policies.llm.record import Recorded, Replay
-from societas.policies.llm.scorer import Chat
+from societas.policies.llm.scorer import Chat, Scorer
 from societas.policies.llm.server import Function, Server
 
 
@@ -156,7 +157,7 @@ def test_a_run_is_replayed_to_the_last_bit(path: Path, temperature: float, kind:
 def test_a_transformers_model_is_replayed_to_the_last_bit(path: Path) -> None:
     pytest.importorskip("torch").set_num_threads(1)
     pytest.importorskip("transformers")
-    scorer = neighbour("test_llm_scorer").make()
+    scorer = Scorer(tiny_llama(), tiny_tokenizer(), device="cpu")
     first = play(Recorded(scorer, path), months=1)
     assert same(first, play(Replay(path), months=1))
     assert {line["request"]["kind"] for line in lines(path)} == {"score", "write"}
@@ -165,9 +166,8 @@ def test_a_transformers_model_is_replayed_to_the_last_bit(path: Path) -> None:
 def test_a_named_model_is_loaded_when_it_is_asked(path: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch").set_num_threads(1)
     pytest.importorskip("transformers")
-    tiny = neighbour("test_llm_scorer")
-    tiny.llama().save_pretrained(tmp_path / "model")
-    tiny.tiny().save_pretrained(tmp_path / "model")
+    tiny_llama().save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
     model = Recorded(tmp_path / "model", path)
     model.ready()
     assert same(play(model, talk=False), play(Replay(path), talk=False))
