@@ -443,16 +443,7 @@ class LanguageModel(Policy):
                     )
         if isinstance(self.default, str):
             return {}
-        known = {field.name: field for field in fields}
-        found: dict[str, Any] = {}
-        for name, value in self.default.items():
-            if name not in known:
-                raise ValueError(f"default: {role} has no act field {name!r}; it decides {', '.join(known)}")
-            act = words.parse(json.dumps({name: value}), (known[name],))
-            if isinstance(act, words.Complaint):
-                raise ValueError(f"default: {act}")
-            found |= act
-        return found
+        return words.read_acts(self.default, fields, "default", role)
 
     def _decide(
         self,
