@@ -50,6 +50,7 @@ def test_an_example_is_short_and_prints_what_its_page_says(name: str, tmp_path: 
         "docs/faces.md",
         "docs/mechanisms.md",
         "docs/norms.md",
+        "docs/other-trainers.md",
         "docs/societies.md",
         "docs/your-own-model.md",
     ],

@@ -28,6 +28,8 @@ class RoleEnv(gymnasium.Env[np.ndarray[Any, Any], Any]):
         A policy or its name for all other players, or {role or player: policy or name}.
     render_mode
         ``"ansi"`` to read what the player is told.
+    continuous
+        Whether actions are a ``Box`` even where all are discrete, for learners that know nothing else.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012  (as Gymnasium declares it)
@@ -39,9 +41,13 @@ class RoleEnv(gymnasium.Env[np.ndarray[Any, Any], Any]):
         index: int = 0,
         others: Others = "random",
         render_mode: str | None = None,
+        continuous: bool = False,
         **parameters: Any,
     ) -> None:
-        self.seat = Seat(find_game(game, parameters), role, index, others, 1)
+        if index is None:  # a vector of all players is RoleVectorEnv
+            raise ValueError("index: the number of one player, got None; all players act in gymnasium.make_vec(...)")
+        self.index = index
+        self.seat = Seat(find_game(game, parameters), role, index, others, 1, continuous)
         self.game = self.seat.game
         self.observation_space = self.seat.flat.observation_space()
         self.action_space = self.seat.flat.action_space()
@@ -71,4 +77,4 @@ class RoleEnv(gymnasium.Env[np.ndarray[Any, Any], Any]):
         """Return the prompt that the player would read."""
         if self.render_mode != "ansi":
             return None
-        return self.game.prompt(self.seat.worlds.state, self.seat.role.name, self.seat.index, world=0)
+        return self.game.prompt(self.seat.worlds.state, self.seat.role.name, self.index, world=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
@@ -19,16 +19,45 @@ from .spaces import Flat
 Vector = np.ndarray[Any, Any]
 
 
+class Measures(tuple[float, ...]):
+    """Numbers with names, read by either: ``measures["equality"]``, ``measures[0]``, ``dict(measures)``.
+
+    Trainers that keep infos as tensors take rows of numbers, and no dicts.
+    """
+
+    names: tuple[str, ...]
+
+    def __new__(cls, named: Mapping[str, float]) -> Self:
+        """Keep numbers in the order given."""
+        row = super().__new__(cls, named.values())
+        row.names = tuple(named)
+        return row
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the names."""
+        return self.names
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            if key not in self.names:
+                raise KeyError(f"no measure {key!r}; there are {', '.join(self.names)}")
+            key = self.names.index(key)
+        return super().__getitem__(key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(zip(self.names, self, strict=True)),)
+
+
 class _Table:
     """What both faces share: one world, the players' spaces, and their observations and acts."""
 
-    def __init__(self, game: Game, max_cycles: int | None) -> None:
+    def __init__(self, game: Game, max_cycles: int | None, continuous: bool) -> None:
         if max_cycles is not None and max_cycles < 1:
             raise ValueError(f"max_cycles: at least 1, got {max_cycles}")
         self.game = game
         self.max_cycles = max_cycles
         self.worlds = Worlds(game, 1, check=False)
-        self.flats = {role.name: Flat(role) for role in game.roles}
+        self.flats = {role.name: Flat(role, continuous) for role in game.roles}
         self.seats = {role.player(i): (role.name, i) for role in game.roles for i in range(role.count)}
         self.movers = [
             [player for player, (role, i) in self.seats.items() if game.role(role).deciding(stage.name, i)]
@@ -42,6 +71,7 @@ class _Table:
         ]
         self.cycles = 0
         self.begun = False
+        self.nothing = Measures({measure.name: 0.0 for measure in game.reports})
 
     def reset(self, seed: int | None) -> None:
         if seed is None and not self.begun:
@@ -88,8 +118,8 @@ class _Table:
         over = self.max_cycles is not None and self.cycles >= self.max_cycles and not done
         return rewards, done, over, float(outcome.welfare[0])
 
-    def measures(self) -> dict[str, float]:
-        return {name: float(values[0]) for name, values in self.game.measures(self.worlds.state).items()}
+    def measures(self) -> Measures:
+        return Measures({name: float(values[0]) for name, values in self.game.measures(self.worlds.state).items()})
 
     def prompts(self) -> str:
         state = self.worlds.state
@@ -97,13 +127,19 @@ class _Table:
 
 
 class GameParallelEnv(ParallelEnv[str, Vector, Any]):
-    """A game in which all players act at once; see ``parallel_env``."""
+    """A game in which all players act at once; see ``parallel_env``.
 
-    def __init__(self, game: Game, max_cycles: int | None, render_mode: str | None) -> None:
-        self._table = _Table(game, max_cycles)
+    ``info`` always has the same entries, numbers only: ``moves``, whether the player decides anything now, and
+    ``measures``, those of the episode that ended last (zeros if none has since a reset with a seed), so that trainers
+    that reset in the step in which an episode ends tell them too.
+    """
+
+    def __init__(self, game: Game, max_cycles: int | None, render_mode: str | None, continuous: bool = False) -> None:
+        self._table = _Table(game, max_cycles, continuous)
         self.game = game
         self.metadata = {"name": f"{game.name}-v0", "render_modes": ["ansi"], "is_parallelizable": True}
         self.render_mode = render_mode
+        self._measures = self._table.nothing
         self.possible_agents = list(game.players)
         self.agents: list[str] = []
         flats = {player: self._table.flats[role] for player, (role, _) in self._table.seats.items()}
@@ -119,13 +155,18 @@ class GameParallelEnv(ParallelEnv[str, Vector, Any]):
         return self.action_spaces[agent]
 
     def _infos(self) -> dict[str, dict[str, Any]]:
-        return {player: {"moves": moves} for player, moves in self._table.moves[self._table.stage]}
+        measures = self._measures
+        return {
+            player: {"moves": moves, "measures": measures} for player, moves in self._table.moves[self._table.stage]
+        }
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Vector], dict[str, dict[str, Any]]]:
         """Start world 0 of a seed; without one the next episode."""
         self._table.reset(seed)
+        if seed is not None:
+            self._measures = self._table.nothing
         self.agents = self.possible_agents[:]
         return self._table.first(), self._infos()
 
@@ -136,11 +177,9 @@ class GameParallelEnv(ParallelEnv[str, Vector, Any]):
         if not self.agents:
             return {}, {}, {}, {}, {}
         rewards, done, over, _ = self._table.step(actions)
-        infos = self._infos()
         if done or over:
-            measures = self._table.measures()
-            for info in infos.values():
-                info["measures"] = measures
+            self._measures = self._table.measures()
+        infos = self._infos()
         terminated, truncated = dict.fromkeys(self.agents, done), dict.fromkeys(self.agents, over)
         observations = self._table.observations()
         if done or over:
@@ -162,9 +201,9 @@ class GameParallelEnv(ParallelEnv[str, Vector, Any]):
 class GameAECEnv(AECEnv[str, Vector, Any]):
     """A game in which players act in turn: at each stage those who decide something, in order; see ``env``."""
 
-    def __init__(self, game: Game, max_cycles: int | None, render_mode: str | None) -> None:
+    def __init__(self, game: Game, max_cycles: int | None, render_mode: str | None, continuous: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._table = _Table(game, max_cycles)
+        self._table = _Table(game, max_cycles, continuous)
         for stage, movers in zip(game.stages, self._table.movers, strict=True):
             if not movers:
                 raise ValueError(
@@ -255,7 +294,11 @@ def _null(flat: Flat) -> Any:
 
 
 def parallel_env(
-    game: Game | str, max_cycles: int | None = None, render_mode: str | None = None, **parameters: Any
+    game: Game | str,
+    max_cycles: int | None = None,
+    render_mode: str | None = None,
+    continuous: bool = False,
+    **parameters: Any,
 ) -> GameParallelEnv:
     """Return a game as a PettingZoo Parallel environment.
 
@@ -267,12 +310,18 @@ def parallel_env(
         Steps after which it is truncated; None for the game's own end.
     render_mode
         ``"ansi"`` to read what the players are told.
+    continuous
+        Whether all actions are a ``Box``, even where they are discrete, so that they can be padded to one space.
     """
-    return GameParallelEnv(find_game(game, parameters), max_cycles, render_mode)
+    return GameParallelEnv(find_game(game, parameters), max_cycles, render_mode, continuous)
 
 
 def env(
-    game: Game | str, max_cycles: int | None = None, render_mode: str | None = None, **parameters: Any
+    game: Game | str,
+    max_cycles: int | None = None,
+    render_mode: str | None = None,
+    continuous: bool = False,
+    **parameters: Any,
 ) -> GameAECEnv:
     """Return a game as a PettingZoo AEC environment; arguments as for ``parallel_env``."""
-    return GameAECEnv(find_game(game, parameters), max_cycles, render_mode)
+    return GameAECEnv(find_game(game, parameters), max_cycles, render_mode, continuous)

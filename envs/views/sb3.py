@@ -9,6 +9,7 @@ import numpy as np
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
 from ..core.game import Game
+from .seat import Others, find_game
 from .vector import RoleVectorEnv
 
 
@@ -23,14 +24,29 @@ class SB3VecEnv(VecEnv):
         How many at once.
     seed
         World ``i`` of the seed is sub-environment ``i``.
-    options
-        ``role``, ``index``, ``others`` and the game's parameters, as for ``RoleVectorEnv``.
+    role, index, others, render_mode, continuous, parameters
+        As for ``RoleVectorEnv``. With ``index=None`` all players of the role learn, one network for all: as many
+        sub-environments for each world.
     """
 
-    def __init__(self, game: Game | str, worlds: int, *, seed: int = 0, **options: Any) -> None:
-        self.env = RoleVectorEnv(game, worlds, autoreset_mode="SameStep", **options)
+    def __init__(
+        self,
+        game: Game | str,
+        worlds: int,
+        *,
+        seed: int = 0,
+        role: str | None = None,
+        index: int | None = 0,
+        others: Others = "random",
+        render_mode: str | None = None,
+        continuous: bool = False,
+        **parameters: Any,
+    ) -> None:
+        made = find_game(game, parameters)
+        each = made.role(role or made.roles[0].name).count if index is None else 1
+        self.env = RoleVectorEnv(made, worlds * each, role, index, others, "SameStep", render_mode, continuous)
         self._seed: int | None = seed
-        super().__init__(worlds, self.env.single_observation_space, self.env.single_action_space)
+        super().__init__(worlds * each, self.env.single_observation_space, self.env.single_action_space)
 
     def reset(self) -> np.ndarray[Any, Any]:
         """Start all worlds: of the seed at first, then their next episodes."""

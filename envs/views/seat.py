@@ -1,4 +1,7 @@
-"""Seat: one player's place in a batch of worlds, everyone else played by policies. Both Gymnasium faces sit on it."""
+"""Seat: the place of one player, or of all of a role, in a batch of worlds; everyone else is played by policies.
+
+Both Gymnasium faces sit on it.
+"""
 
 from __future__ import annotations
 
@@ -38,25 +41,39 @@ def _policies(game: Game, others: Others) -> dict[str, Policy]:
 
 
 class Seat:
-    """A player's seat in ``count`` worlds; NumPy arrays.
+    """A player's seat in ``count`` worlds, or with ``index=None`` those of all players of a role; NumPy arrays.
 
     What the player is paid before it first decides is added to what its first act earns, so that the rewards of an
-    episode sum to its return. Episodes that end before it is asked anything are passed over.
+    episode sum to its return. Episodes that end before it is asked anything are passed over. With ``index=None`` the
+    world waits where any of the players decides; observations and actions then have an axis of players, (count,
+    players, ...), and rewards are (players, count).
     """
 
-    def __init__(self, game: Game, role: str | None, index: int, others: Others, count: int) -> None:
+    def __init__(
+        self,
+        game: Game,
+        role: str | None,
+        index: int | None,
+        others: Others,
+        count: int,
+        continuous: bool = False,
+    ) -> None:
         self.game = game
         self.role = game.role(role or game.roles[0].name)
-        if not 0 <= index < self.role.count:
-            raise ValueError(f"index: 0 to {self.role.count - 1} for role {self.role.name!r}, got {index}")
+        if index is not None and not 0 <= index < self.role.count:
+            raise ValueError(
+                f"index: 0 to {self.role.count - 1} for role {self.role.name!r}, or None for all of it, got {index}"
+            )
         self.index = index
-        self.flat = Flat(self.role)
-        player = self.role.player(index)
-        self.cast = Cast(game, _policies(game, others), except_=(player,))
+        self.places = slice(None) if index is None else index
+        self.players = self.role.players if index is None else (self.role.player(index),)
+        self.flat = Flat(self.role, continuous)
+        self.cast = Cast(game, _policies(game, others), except_=self.players)
         self.worlds = Worlds(game, count, check=False)
         self.turns = np.array([bool(self.role.deciding(stage.name, index)) for stage in game.stages])
         if not self.turns.any():
-            raise ValueError(f"index: {player} decides nothing in {game.name}; choose another player")
+            who = self.role.name if index is None else self.players[0]
+            raise ValueError(f"index: {who} decides nothing in {game.name}; choose another player")
         self.always = bool(self.turns.all())
         self._given = default_acts(self.role, self.worlds.world, self.role.count)
 
@@ -86,24 +103,24 @@ class Seat:
             self.cast.begin(self.worlds, over)
             waits = ~over
         raise RuntimeError(
-            f"others: {PATIENCE} episodes of {self.game.name} in a row ended before {self.role.player(self.index)} was "
+            f"others: {PATIENCE} episodes of {self.game.name} in a row ended before {self.players[0]} was "
             "asked anything; let others be played by policies that let it move"
         )
 
     def observe(self) -> np.ndarray[Any, Any]:
-        """Return the player's observations (count, dim), float32."""
-        return np.ascontiguousarray(self.flat.flatten(self.worlds.view()[self.role.name])[:, self.index])
+        """Return the observations of the player (count, dim) or players (count, players, dim), float32."""
+        return np.ascontiguousarray(self.flat.flatten(self.worlds.view()[self.role.name])[:, self.places])
 
     def step(self, actions: np.ndarray[Any, Any], frozen: np.ndarray[Any, Any] | None = None) -> tuple[Any, Any, Any]:
         """Act, and let the others act until the player decides again.
 
-        ``actions`` (count[, components]) are checked already; ``frozen`` worlds stay as they are. Returns reward
-        (count,), done (count,) and the welfare created (count,).
+        ``actions`` (count[, players][, components]) are checked already; ``frozen`` worlds stay as they are. Returns
+        reward ([players,] count), done (count,) and the welfare created (count,).
         """
-        acts = self.flat.acts(actions[:, None])
+        acts = self.flat.acts(actions if self.index is None else actions[:, None])
         for name, values in acts.items():
             given = self._given[name].copy()
-            given[:, self.index] = values[:, 0]
+            given[:, self.places] = values if self.index is None else values[:, 0]
             self._given[name] = given
         waits = np.zeros(self.worlds.count, dtype=bool) if frozen is None else frozen
         reward, done, welfare = self._once(waits)
@@ -122,7 +139,7 @@ class Seat:
             worlds, worlds.view() if cast.parts else {}, {self.role.name: self._given}, ~waits if some else None
         )
         outcome = worlds.step(acts)
-        reward = outcome.rewards[self.role.name][:, self.index]
+        reward = outcome.rewards[self.role.name][:, self.places].T
         if not some:
             return reward, outcome.done, outcome.welfare
         worlds.state = select(waits, before, worlds.state)

@@ -23,12 +23,21 @@ class Flat:
 
     Observations are float32 vectors: one number a component for numeric fields, in their own unit, and a one-hot code
     for choices. Actions are ``Discrete`` if a single discrete number is decided, ``MultiDiscrete`` if all are
-    discrete, else a ``Box`` (in which discrete components are real numbers that are rounded). A text is one number a
-    character, its code point, 0 for none; actions write ASCII, and control codes among them write nothing.
+    discrete, else a ``Box`` (in which discrete components are real numbers that are rounded). Who decides nothing at all
+    has ``Discrete(1)``, an action that does nothing: learners cannot be built for a space without one. A text is one
+    number a character, its code point, 0 for none; actions write ASCII, and control codes among them write nothing.
+
+    Parameters
+    ----------
+    role
+        The role.
+    continuous
+        Whether actions are a ``Box`` even where all are discrete; the numbers of discrete fields are rounded.
     """
 
-    def __init__(self, role: Role) -> None:
+    def __init__(self, role: Role, continuous: bool = False) -> None:
         self.role = role
+        self.continuous = continuous
         self.names: list[str] = []
         low: list[float] = []
         high: list[float] = []
@@ -48,7 +57,7 @@ class Flat:
         ]
         self.low, self.high = np.array(low, dtype=np.float32), np.array(high, dtype=np.float32)
         self.parts = [(field, position) for field in role.acts for _, position in _numbers(field)]
-        self.discrete = all(field.discrete for field in role.acts)
+        self.discrete = not continuous and all(field.discrete for field in role.acts)
         self.single = len(self.parts) == 1 and self.discrete and not role.acts[0].shape
         bounds = [(field.space.low, _highest(field)) for field, _ in self.parts]
         if not self.discrete and any(math.isinf(bound) for pair in bounds for bound in pair):
@@ -72,8 +81,10 @@ class Flat:
     def action_space(self) -> spaces.Discrete[Any] | spaces.MultiDiscrete[Any] | spaces.Box:
         """Return a new space of actions; spaces are not shared, since each carries its own generator."""
         sizes = [int(high - low) + 1 for low, high in self._bounds] if self.discrete else []
-        if self.single:
-            return spaces.Discrete(sizes[0])
+        if not self.parts and self.continuous:
+            return spaces.Box(0.0, 1.0, (1,))
+        if self.single or not self.parts:
+            return spaces.Discrete(sizes[0] if sizes else 1)
         if self.discrete:
             return spaces.MultiDiscrete(sizes)
         low, high = zip(*self._bounds, strict=True)
@@ -127,6 +138,8 @@ class Flat:
             if not 0 <= action <= self._within[0][1]:
                 raise ActError(str(complain(self.parts[0][0], int(action) + int(self._bounds[0][0]))))
             return np.asarray(action)
+        if not self.parts:
+            return np.zeros(())  # nobody reads it
         try:
             array = np.asarray(action, dtype=np.float64)
         except (TypeError, ValueError):

@@ -16,14 +16,17 @@ from .seat import Others, Seat, find_game
 class RoleVectorEnv(VectorEnv[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]):
     """A batch of games, each from one player's seat; the vector form of ``RoleEnv``.
 
-    Sub-environment ``i`` under ``reset(seed=s)`` is world ``i`` of seed ``s``.
+    Sub-environment ``i`` under ``reset(seed=s)`` is world ``i`` of seed ``s``. With ``index=None`` all players of the
+    role act, each a sub-environment, for self-play with one policy: ``i`` is then player ``i % n`` of world ``i // n``,
+    n players in each, and the sub-environments of a world end together. What players do who do not decide at a stage is
+    ignored.
 
     Parameters
     ----------
-    game, role, index, others, parameters
-        As for ``RoleEnv``.
+    game, role, index, others, continuous, parameters
+        As for ``RoleEnv``; an index of None is all players of the role.
     num_envs
-        Number of worlds.
+        Number of sub-environments: of worlds, times the players of the role if all act.
     autoreset_mode
         When a world that has ended begins its next episode: at the next step, in the same step, or when told to by
         ``reset(options={"reset_mask": mask})``.
@@ -34,14 +37,19 @@ class RoleVectorEnv(VectorEnv[np.ndarray[Any, Any], np.ndarray[Any, Any], np.nda
         game: Game | str,
         num_envs: int = 1,
         role: str | None = None,
-        index: int = 0,
+        index: int | None = 0,
         others: Others = "random",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        continuous: bool = False,
         **parameters: Any,
     ) -> None:
+        made = find_game(game, parameters)
         self.num_envs = num_envs
-        self.seat = Seat(find_game(game, parameters), role, index, others, num_envs)
+        self._each = made.role(role or made.roles[0].name).count if index is None else 1
+        if num_envs < 1 or num_envs % self._each:
+            raise ValueError(f"num_envs: a multiple of {self._each}, the players of each world, got {num_envs}")
+        self.seat = Seat(made, role, index, others, num_envs // self._each, continuous)
         self.single_observation_space = self.seat.flat.observation_space()
         self.single_action_space = self.seat.flat.action_space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -49,7 +57,7 @@ class RoleVectorEnv(VectorEnv[np.ndarray[Any, Any], np.ndarray[Any, Any], np.nda
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": ["ansi"]}
         self.render_mode = render_mode
-        self._ended = np.zeros(num_envs, dtype=bool)
+        self._ended = np.zeros(self.seat.worlds.count, dtype=bool)
         self._begun = False
 
     def reset(
@@ -63,6 +71,9 @@ class RoleVectorEnv(VectorEnv[np.ndarray[Any, Any], np.ndarray[Any, Any], np.nda
             mask = np.asarray(mask)
             if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
                 raise ValueError(f"reset_mask: {self.num_envs} booleans, at least one True, got {mask!r}")
+            players, mask = mask.reshape(-1, self._each), mask[:: self._each]
+            if (players != mask[:, None]).any():
+                raise ValueError("reset_mask: the same for all players of a world")
             if seed is not None:
                 raise ValueError("seed: with a reset_mask the worlds go on with their next episode; leave the seed out")
             self.seat.restart(mask)
@@ -72,8 +83,16 @@ class RoleVectorEnv(VectorEnv[np.ndarray[Any, Any], np.ndarray[Any, Any], np.nda
                 seed = int(self.np_random.integers(2**31))
             self._begun = True
             self.seat.reset(seed)
-            self._ended = np.zeros(self.num_envs, dtype=bool)
-        return self.seat.observe(), {}
+            self._ended = np.zeros_like(self._ended)
+        return self._observe(), {}
+
+    def _observe(self) -> np.ndarray[Any, Any]:
+        """Return the observations (num_envs, dim)."""
+        return self.seat.observe().reshape(self.observation_space.shape or (self.num_envs, -1))
+
+    def _spread(self, of_worlds: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return what holds of each world (worlds,) for each sub-environment (num_envs,)."""
+        return np.repeat(of_worlds, self._each) if self._each > 1 else of_worlds
 
     def step(self, actions: np.ndarray[Any, Any]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Act in all worlds."""
@@ -83,31 +102,40 @@ class RoleVectorEnv(VectorEnv[np.ndarray[Any, Any], np.ndarray[Any, Any], np.nda
             raise RuntimeError(
                 f"step: worlds {np.nonzero(ended)[0].tolist()} have ended; reset them with a reset_mask first"
             )
+        if self.seat.index is None:
+            actions = actions.reshape((-1, self._each, *actions.shape[1:]))
         reward, done, welfare = self.seat.step(actions, ended if ended.any() else None)
+        if self.seat.index is None:
+            reward = reward.T.reshape(-1)
         if self.autoreset_mode == AutoresetMode.SAME_STEP and done.any():
-            final, objects = self.seat.observe(), np.full(self.num_envs, None, dtype=object)
-            for i in np.nonzero(done)[0]:
+            final, objects = self._observe(), np.full(self.num_envs, None, dtype=object)
+            over = self._spread(done)
+            for i in np.nonzero(over)[0]:
                 objects[i] = final[i]
             last = self._info(welfare, done, done)
             info = self._info(welfare, ~done, done & False)
-            info |= {"final_obs": objects, "_final_obs": done.copy(), "final_info": last, "_final_info": done.copy()}
+            info |= {"final_obs": objects, "_final_obs": over.copy(), "final_info": last, "_final_info": over.copy()}
             self.seat.restart(done)
         else:
             info = self._info(welfare, ~ended, done)
             if self.autoreset_mode == AutoresetMode.NEXT_STEP and ended.any():
                 self.seat.restart(ended)
         self._ended = done & (self.autoreset_mode != AutoresetMode.SAME_STEP)
-        return self.seat.observe(), reward, done, np.zeros(self.num_envs, dtype=bool), info
+        return self._observe(), reward, self._spread(done), np.zeros(self.num_envs, dtype=bool), info
 
     def _info(
         self, welfare: np.ndarray[Any, Any], stepped: np.ndarray[Any, Any], over: np.ndarray[Any, Any]
     ) -> dict[str, Any]:
-        """Return what ``RoleEnv`` tells, each entry beside the mask of the worlds that have it."""
+        """Return what ``RoleEnv`` tells, each entry beside the mask of the sub-environments that have it.
+
+        ``welfare``, ``stepped`` and ``over`` are of worlds.
+        """
         info: dict[str, Any] = {}
+        welfare, stepped, over = self._spread(welfare), self._spread(stepped), self._spread(over)
         if stepped.any():
             info |= {"welfare": np.where(stepped, welfare, 0.0), "_welfare": stepped.copy()}
         if over.any():
-            measures = self.seat.game.measures(self.seat.worlds.state)
+            measures = {name: self._spread(v) for name, v in self.seat.game.measures(self.seat.worlds.state).items()}
             masked = measures | {f"_{name}": over.copy() for name in measures}
             info |= {"measures": masked, "_measures": over.copy()}
         return info
@@ -127,4 +155,6 @@ class RoleVectorEnv(VectorEnv[np.ndarray[Any, Any], np.ndarray[Any, Any], np.nda
         if self.render_mode != "ansi":
             return None
         state, seat = self.seat.worlds.state, self.seat
-        return tuple(seat.game.prompt(state, seat.role.name, seat.index, world=i) for i in range(self.num_envs))
+        places = range(self._each) if seat.index is None else (seat.index,)
+        worlds = range(seat.worlds.count)
+        return tuple(seat.game.prompt(state, seat.role.name, place, world=i) for i in worlds for place in places)
