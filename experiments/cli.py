@@ -145,7 +145,15 @@ def run(
     workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
     without: Annotated[list[str], typer.Option(help="A policy of the spec to leave out; may be repeated.")] = [],  # noqa: B006
     set_: Set = [],  # noqa: B006  (typer reads the default)
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run and how long it will take, and stop.")
+    ] = False,
+    plan_: Annotated[
+        float | None,
+        typer.Option(
+            "--plan", metavar="EFFECT", help="Say which effects it can find, and the worlds for this one, and stop."
+        ),
+    ] = None,
     record: Annotated[bool, typer.Option("--record", help="Keep every call of a language model.")] = False,
     replay: Annotated[
         Path | None, typer.Option(help="Folder of a recorded run: its calls stand in for the language models.")
@@ -165,14 +173,22 @@ def run(
         plan = load(spec, _options(set_), without)
     except SpecError as error:
         raise _fail(error) from error
-    if dry_run:
-        for cell in plan.cells():
-            typer.echo(" x ".join(part for part in cell if part))
-        typer.echo(f"{len(plan.cells())} cells")
+    if dry_run or plan_ is not None:
+        from .foresee import print_estimate, print_plan
+
+        try:
+            if dry_run:
+                print_estimate(plan, workers or None, console)
+            if plan_ is not None:
+                with _Bar(console, len(plan.cells())) as bar:
+                    print_plan(plan, plan_, out, workers or None, bar, console)
+        except (FileNotFoundError, ConnectionError, PermissionError) as error:
+            raise _fail(f"{error}\n(or leave that policy out: --without NAME)") from error
+        except (ImportError, RuntimeError, ValueError) as error:
+            raise _fail(error) from error
         return
-    from .report import print_tables, read_rows, write_report
+    from .report import print_tables, write_report
     from .run import run as run_spec
-    from .statistics import summary
     from .work import JobsFailed
 
     console.print(f"[bold]{plan.title}[/bold]\n{plan.question.strip()}\n", highlight=False)
@@ -188,10 +204,7 @@ def run(
     except KeyboardInterrupt:
         raise _fail("stopped; what is finished is kept, the same command goes on from there") from None
     page = write_report(target)
-    import yaml
-
-    shown = yaml.safe_load((target / "spec.yaml").read_text(encoding="utf-8"))
-    print_tables(summary(read_rows(target / "rows.csv"), plan.baseline), shown, console)
+    print_tables(target, console)
     console.print(f"\n{time.monotonic() - begun:.0f} s. Report: {page}", soft_wrap=True)
 
 
@@ -295,8 +308,7 @@ def show(folder: Path) -> None:
     from rich.console import Console
 
     from . import store
-    from .report import print_tables, read_rows
-    from .statistics import summary
+    from .report import print_tables
 
     try:
         origin = store.read(folder)[["spec", "seed", "code", "device"]].drop_duplicates()
@@ -306,7 +318,7 @@ def show(folder: Path) -> None:
     shown = yaml.safe_load((folder / "spec.yaml").read_text(encoding="utf-8"))
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     console.print(f"[bold]{shown['title']}[/bold]\n{shown['question'].strip()}\n", highlight=False)
-    print_tables(summary(read_rows(folder / store.PLAIN), shown["baseline"]), shown, console)
+    print_tables(folder, console)
     for row in origin.to_dict("records"):
         said = f"spec {row['spec'][:8]}, seed {row['seed']}, societas {row['code']}, on {row['device']}"
         console.print(said, highlight=False)

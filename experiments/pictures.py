@@ -11,6 +11,7 @@ Color blindness", Nature Methods 8 (2011) 441.
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -26,13 +27,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["curves", "headline", "png", "svg"]
+    from societas.experiments.decomposition import Loss
 
-OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]
+__all__ = ["curves", "headline", "png", "svg", "waterfall"]
+
+OKABE_ITO = [
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+]  # black for its yellow, that is faint on white
 LEVELS, MARKERS = (
     ["#08306B", "#2878B8", "#56B4E9", "#E69F00", "#D55E00"],
     "osDv^",
 )  # of uncertainty, from little to much
+DOTS = 120
+"""Most worlds of a cell that are drawn as dots."""
 INK, GREY, FAINT = "#222222", "#666666", "#BBBBBB"
 WIDTH, LEFT, RIGHT = 4.8, 0.95, 0.12  # inches; narrow, so that the text stays legible on a phone
 
@@ -146,7 +159,7 @@ def _limits(ends: Sequence[float], points: NDArray[np.float64], anchors: Sequenc
 def headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], meta: Mapping[str, Any]) -> Figure:
     """Headline measure by institution, a panel for each policy, a marker for each level of uncertainty.
 
-    Markers are means over worlds, bars their intervals, faint dots single worlds.  Where the
+    Markers are means over worlds, bars their intervals, faint dots single worlds (at most the first DOTS).  Where the
     headline is ``alignment``, lines mark 0 (equilibrium, or the game's own baseline) and 1 (first best).
     Where the specification names a ``dial``, the levels are numbers and the headline is drawn over them:
     a line for each institution, with its interval shaded. Several games stand side by side.
@@ -252,7 +265,7 @@ def _headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any]
     measure = str(spec["headline"])
     about: Mapping[str, Any] = meta.get("measures", {}).get(measure, {})
     cells = lookup(summary[summary["measure"] == measure])
-    worlds = rows[(rows["measure"] == measure) & rows["value"].notna()]
+    worlds = rows[(rows["measure"] == measure) & rows["value"].notna() & (rows["world"] < DOTS)]
     policies = [p for p in spec["policies"] if p in set(worlds["policy"])]
     institutions, levels, colours = list(spec["institutions"]), list(spec["uncertainty"]), _colours(spec)
     marks = _marks(spec, measure)
@@ -261,8 +274,13 @@ def _headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any]
     low, high = _limits([end for mean, _ in cells.values() for end in mean[:3]], points, list(marks))
     stray = int(((points < low) | (points > high)).sum())
 
-    head, gap, foot = 0.82 if marks else 0.62, 0.34, 0.62 + (0.2 if stray else 0.0)
-    row = 0.36 if len(levels) < 3 else 0.18 * len(levels)
+    wide = sum(0.3 + 0.075 * len(name) for name in (*levels, "95% interval", "one world"))  # inches, of the legend
+    columns = len(levels) + 2 if wide < WIDTH else 3
+    above = 0.2 * (math.ceil((len(levels) + 2) / columns) - 1)
+    head, gap, foot = above + (0.82 if marks else 0.62), 0.34, 0.62 + (0.2 if stray else 0.0)
+    names = [textwrap.fill(name.replace("_", " "), 13) for name in institutions]
+    lines = max(name.count("\n") + 1 for name in names)
+    row = max(0.36 if len(levels) < 3 else 0.18 * len(levels), 0.14 * lines + 0.04)
     panel = row * len(institutions)
     figure = _blank(head + len(policies) * panel + (len(policies) - 1) * gap + foot)
     spread = 0.42 if len(levels) == 2 else 0.75 / max(len(levels), 1)
@@ -271,8 +289,7 @@ def _headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any]
         axes = _panel(figure, head + index * (panel + gap), panel)
         axes.set(xlim=(low, high), ylim=(len(institutions) - 0.5, -0.5))
         _title(axes, policy)
-        names = [textwrap.fill(name.replace("_", " "), 13) for name in institutions]
-        axes.set_yticks(range(len(institutions)), names, linespacing=0.95)
+        axes.set_yticks(range(len(institutions)), names, linespacing=0.95, fontsize=10 if lines < 3 else 8.5)
         axes.tick_params(axis="y", length=0)
         last = index == len(policies) - 1
         axes.tick_params(axis="x", labelbottom=last, length=3 if last else 0)
@@ -342,7 +359,7 @@ def _headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any]
         handles=keys,
         loc="upper left",
         bbox_to_anchor=(0.0, 1.0),
-        ncols=len(keys),
+        ncols=columns,
         frameon=False,
         fontsize=9.5,
         handletextpad=0.3,
@@ -350,7 +367,7 @@ def _headline(summary: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any]
         handlelength=1.3,
     )
     if stray:
-        text = f"{stray} of {points.size} worlds lie beyond the axis; triangles at its ends stand for them."
+        text = f"{stray} of {points.size} dots lie beyond the axis; triangles at its ends stand for them."
         figure.text(0.015, 0.012, text, fontsize=8.5, color=GREY)
     return figure
 
@@ -490,6 +507,70 @@ def _curves(table: pd.DataFrame, spec: Mapping[str, Any], window: int | None) ->
         for axes, ends in drawn:
             axes.set(ylim=(low, high), xlim=(start, end))
             _end_labels(axes, ends, colours, panel)
+    return figure
+
+
+def waterfall(losses: Sequence[Loss]) -> Figure:
+    """Where the alignment score goes: from the first best down to what is left, a step for each cause.
+
+    A panel for each policy and institution (or level). A cause that takes is orange, one that gives is blue; each step says
+    its size. Thin lines are 95% intervals of the step.
+
+    Parameters
+    ----------
+    losses
+        As returned by :func:`societas.experiments.decomposition.decompose`, at least one.
+    """
+    with _style():
+        return _waterfall(losses)
+
+
+def _waterfall(losses: Sequence[Loss]) -> Figure:
+    panels: dict[tuple[str, str], list[Loss]] = {}
+    for each in losses:
+        panels.setdefault((each.policy, each.place), []).append(each)
+    names = [textwrap.fill(each.cause.replace("_", " "), 13) for each in next(iter(panels.values()))] + ["left"]
+    rows = [0.24 + 0.14 * name.count("\n") for name in names]
+    panel, head, gap, foot = sum(rows), 0.34, 0.42, 0.5
+    figure = _blank(head + len(panels) * panel + (len(panels) - 1) * gap + foot)
+    ends = [end for each in losses for end in (each.left.mean, each.left.mean + each.loss.mean)]
+    low, high = min(0.0, *ends), max(1.0, *ends)
+    margin = 0.16 * (high - low)  # room for the sizes
+    middles = [sum(rows[:i]) + row / 2 for i, row in enumerate(rows)]
+    for index, ((policy, place), steps) in enumerate(panels.items()):
+        axes = _panel(figure, head + index * (panel + gap), panel)
+        _title(axes, f"{policy}, {place}")
+        axes.set(xlim=(low - margin * (low < 0), high + margin), ylim=(panel, 0))
+        axes.set_yticks(middles, names, linespacing=0.95)
+        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="x", labelbottom=index == len(panels) - 1)
+        for at in (0, 1):
+            axes.axvline(at, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+        for i, (each, y) in enumerate(zip(steps, middles, strict=False)):
+            after, before = each.left.mean, each.left.mean + each.loss.mean
+            colour = OKABE_ITO[1] if each.loss.mean > 0 else OKABE_ITO[0]
+            axes.barh(y, before - after, left=after, height=0.16, color=colour, zorder=2)
+            if np.isfinite(each.loss.low):
+                axes.plot([before - each.loss.low, before - each.loss.high], [y, y], color=INK, linewidth=1, zorder=3)
+            axes.plot([after, after], [y, middles[i + 1]], color=FAINT, linewidth=0.8, zorder=1)
+            said = f"{-each.loss.mean:+.2f}".replace("-", "−")
+            edge = max(before, after, before - min(each.loss.low, each.loss.high))
+            axes.annotate(
+                said,
+                (edge, y),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+                annotation_clip=False,
+            )
+        left = steps[-1].left.mean
+        axes.barh(middles[-1], left, height=0.16, color=GREY, zorder=2)
+        said = f"{left:.2f}".replace("-", "−")
+        axes.annotate(
+            said, (max(left, 0), middles[-1]), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
+        )
+    axes.set_xlabel("alignment", labelpad=4)
     return figure
 
 

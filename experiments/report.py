@@ -1,4 +1,4 @@
-"""The report of a run: one page that opens offline, two pictures, and tables for the terminal."""
+"""The report of a run: one page that opens offline, its pictures and tables, and tables for the terminal."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from societas.experiments.spec import arm_name
+from societas.experiments import store
+from societas.experiments.decomposition import Loss, decompose
+from societas.experiments.decomposition import table as losses_table
+from societas.experiments.precision import half_width
 from societas.experiments.statistics import RESAMPLES, Interval, lookup, paired_difference, summary
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from rich.console import Console
 
-__all__ = ["answers", "print_tables", "read_rows", "write_report"]
+__all__ = ["answers", "print_tables", "write_report"]
 
 KEY = ["policy", "uncertainty", "institution", "measure"]
 
@@ -35,13 +38,40 @@ class Answer:
 
 @dataclass(frozen=True)
 class Cell:
-    """A number with its interval, as printed; ``value`` keeps more digits."""
+    """A number with its interval, as printed; ``value`` keeps more digits.
+
+    Of a difference, ``p`` is its p-value, adjusted for all of the same measure, and ``small`` says whether it is shown to be
+    smaller than the margin.
+    """
 
     value: str
     shown: str
     ends: str
     worlds: int
-    clear_of_zero: bool
+    p: float
+    small: bool
+
+    @property
+    def sure(self) -> bool:
+        """Whether the difference stands among all of its measure: Holm-adjusted p below 5%."""
+        return self.p < 0.05
+
+    @property
+    def significance(self) -> str:
+        """The adjusted p-value as printed."""
+        return "" if math.isnan(self.p) else "p < 0.001" if self.p < 0.001 else f"p {self.p:.3f}"
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Whether the interval of one cell is as narrow as asked for."""
+
+    policy: str
+    uncertainty: str
+    institution: str
+    worlds: int
+    half_width: str
+    reached: bool
 
 
 @dataclass(frozen=True)
@@ -88,16 +118,8 @@ def _joined(names: Sequence[str]) -> str:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def read_rows(path: Path) -> pd.DataFrame:
-    """Long table of a run, policies named with their game where there are several; an empty value is nan."""
-    import pandas as pd
-
-    names = dict.fromkeys(("game", "institution", "uncertainty", "policy", "measure"), str)
-    values = {"value": ["", "nan", "NaN"]}
-    rows = pd.read_csv(path, keep_default_na=False, na_values=values, dtype=names)
-    if "game" in rows:  # tables of other origin may have no such column
-        rows["policy"] = [arm_name(*both) for both in zip(rows["policy"], rows.pop("game"), strict=True)]
-    return rows.astype({"value": float})
+def _margins(spec: Mapping[str, Any]) -> dict[str, float]:
+    return {str(spec["headline"]): float(spec["margin"])} if spec.get("margin") else {}
 
 
 def _in_order(found: pd.DataFrame, spec: Mapping[str, Any]) -> pd.DataFrame:
@@ -144,6 +166,9 @@ def answers(found: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], me
     headline, baseline = str(spec["headline"]), str(spec["baseline"])
     lower = meta.get("measures", {}).get(headline, {}).get("better", "higher") == "lower"
     cells = lookup(found[(found["measure"] == headline) & found["mean"].notna()])
+    shown = found[(found["measure"] == headline) & found["equivalent"]]
+    equal = set(zip(shown["policy"], shown["uncertainty"], shown["institution"], strict=True))
+    digits = _digits([end for mean, _ in cells.values() for end in mean[:3]])
     said = []
     for policy, level in _cells(spec, found):
         here = {
@@ -153,7 +178,6 @@ def answers(found: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], me
         }
         if not here:
             continue
-        digits = _digits([end for mean, _ in here.values() for end in mean[:3]])
         best = (min if lower else max)(here, key=lambda name: here[name][0].mean)
         mean, difference = here[best]
         text = f"“{best}” has the {'lowest' if lower else 'highest'} {headline}, "
@@ -177,7 +201,15 @@ def answers(found: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], me
                 text += "; that interval includes zero."
                 same.insert(0, baseline)
             else:
-                text += "; that interval excludes zero."
+                text += "; that interval excludes zero"
+                text += (
+                    f", but it is shown to be smaller than {spec['margin']:g}."
+                    if (policy, level, best) in equal
+                    else "."
+                )
+        small = [name for name in here if name != best and (policy, level, name) in equal]
+        if small:
+            text += f" Shown to differ from “{baseline}” by less than {spec['margin']:g}: {_joined(small)}."
         if same and mean.n > 1:
             text += f" These worlds do not tell it from {_joined(same)}."
         said.append(Answer(policy, level, text))
@@ -194,14 +226,21 @@ def _between(rows: pd.DataFrame, measure: str, policy: str, level: str, first: s
 # --- tables --------------------------------------------------------------------------------------
 
 
-def _columns(spec: Mapping[str, Any]) -> list[str]:
-    """Measures with the headline first, so that a narrow screen shows it."""
-    return [spec["headline"], *(name for name in spec["measures"] if name != spec["headline"])]
+def _columns(spec: Mapping[str, Any], found: pd.DataFrame | None = None) -> list[str]:
+    """Measures with the headline first, so that a narrow screen shows it.
+
+    With a summary (of effects): also the alignment score, and welfare, in the game's own unit.
+    """
+    there = set() if found is None else set(found["measure"])
+    names = [spec["headline"], *spec["measures"], *(name for name in ("alignment", "welfare") if name in there)]
+    return list(dict.fromkeys(names))
 
 
 def _panels(found: pd.DataFrame, spec: Mapping[str, Any], effect: bool) -> list[Panel]:
     """Tables of means, or of paired differences to the baseline."""
-    measures = _columns(spec)
+    measures = _columns(spec, found if effect else None)
+    keys = zip(*(found[column] for column in KEY), strict=True)
+    tests = dict(zip(keys, zip(found["p_holm"], found["equivalent"], strict=True), strict=True))
     values = {key: both[int(effect)] for key, both in lookup(found).items()}
     digits = {
         name: _digits([end for key, each in values.items() if key[3] == name for end in each[:3]]) for name in measures
@@ -216,7 +255,8 @@ def _panels(found: pd.DataFrame, spec: Mapping[str, Any], effect: bool) -> list[
             shown=_number(each.mean, digits[key[3]], sign=effect),
             ends=_bracket(each, digits[key[3]], sign=effect),
             worlds=each.n,
-            clear_of_zero=each.low > 0 or each.high < 0,
+            p=float(tests[key][0]) if effect else math.nan,
+            small=bool(effect and tests[key][1]),
         )
 
     panels = []
@@ -231,29 +271,30 @@ def _panels(found: pd.DataFrame, spec: Mapping[str, Any], effect: bool) -> list[
     return panels
 
 
-def print_tables(found: pd.DataFrame, spec: Mapping[str, Any], console: Console) -> None:
+def print_tables(run: Path, console: Console) -> None:
     """Print, for each policy, the headline with its intervals, then the means of the other measures.
 
     Parameters
     ----------
-    found
-        As returned by :func:`societas.experiments.statistics.summary`.
-    spec
-        The run's specification.
+    run
+        Folder of a run of which the report was written.
     console
         Where to print.
     """
+    import yaml
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    found = _in_order(found, spec)
+    spec: dict[str, Any] = yaml.safe_load((run / "spec.yaml").read_text(encoding="utf-8"))
+    kept = run / "summary.csv"
+    found = _in_order(store.read_plain(kept) if kept.is_file() else _summary(run, spec)[0], spec)
     headline, baseline, *others = spec["headline"], spec["baseline"], *_columns(spec)[1:]
     means, effects = _panels(found, spec, effect=False), _panels(found, spec, effect=True)
     differences = {(panel.policy, panel.uncertainty, name): cells[0] for panel in effects for name, cells in panel.rows}
 
     def pair(cell: Cell | None) -> str:
-        return "–" if cell is None else escape(f"{cell.shown} {cell.ends}")
+        return "–" if cell is None else escape(f"{cell.shown} {cell.ends}{' *' * cell.sure}{' ≈' * cell.small}")
 
     for policy in dict.fromkeys(panel.policy for panel in means):
         here = [panel for panel in means if panel.policy == policy]
@@ -261,10 +302,10 @@ def print_tables(found: pd.DataFrame, spec: Mapping[str, Any], console: Console)
         second = Table(title=f"{escape(policy)}: means of the other measures", box=box.SIMPLE_HEAD)
         for table in (first, second):
             table.title_justify = "left"
-            table.add_column("institution", no_wrap=True)
-            table.add_column("")
+            table.add_column("institution", min_width=12)
+            table.add_column("", no_wrap=len(spec["uncertainty"]) < 2 or max(map(len, spec["uncertainty"])) < 12)
         first.add_column(escape(headline), justify="right", no_wrap=True)
-        first.add_column(f"minus {escape(baseline)}, same worlds", justify="right", no_wrap=True)
+        first.add_column(f"minus {escape(baseline)}", justify="right", no_wrap=True)
         first.add_column("worlds", justify="right")
         for name in others:
             second.add_column(escape(name), justify="right")
@@ -276,7 +317,7 @@ def print_tables(found: pd.DataFrame, spec: Mapping[str, Any], console: Console)
                     continue
                 difference = differences.get((policy, panel.uncertainty, name))
                 shown = pair(difference)
-                style = "bold" if difference is not None and difference.clear_of_zero else ""
+                style = "bold" if difference is not None and difference.sure else ""
                 first.add_row(
                     head,
                     escape(panel.uncertainty),
@@ -292,6 +333,12 @@ def print_tables(found: pd.DataFrame, spec: Mapping[str, Any], console: Console)
                 head = ""  # named once
         console.print(first)
         console.print(second)
+    said = (
+        f"minus {baseline}: in the same worlds. * p below 0.05, adjusted for all differences of the measure (Holm 1979)"
+    )
+    if spec.get("margin"):
+        said += f"; ≈ shown to be smaller than {spec['margin']:g}"
+    console.print(said, highlight=False)
 
 
 # --- the page ------------------------------------------------------------------------------------
@@ -365,16 +412,86 @@ def _provenance(spec: Mapping[str, Any], meta: Mapping[str, Any]) -> list[tuple[
     return found
 
 
-def write_report(run: Path) -> Path:
-    """Write ``report.html`` and, beside it, ``headline.png``, ``headline.svg`` and ``summary.csv``.
+def _summary(run: Path, spec: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the summary of a run, and its rows."""
+    rows = store.by_arm(store.read(run))
+    return summary(rows, baseline=spec["baseline"], margins=_margins(spec)), rows
 
-    The page needs nothing outside itself: pictures are inside it, and it has no script.
+
+def _reached(found: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any]) -> list[Reached]:
+    """Return for each cell that was played until its interval is narrow enough whether it is."""
+    wanted = spec.get("precision")
+    if not wanted:
+        return []
+    values = {key: cell["value"] for key, cell in rows[rows["measure"] == wanted["measure"]].groupby(KEY[:3])}
+    digits, said = _digits([wanted["half_width"]]), []
+    for (policy, level, institution, measure), (mean, _) in lookup(found).items():
+        if measure == wanted["measure"] and policy in spec["sequential"]:
+            width = half_width(values[policy, level, institution], mean)
+            shown = _number(width, digits + 1)
+            said.append(Reached(policy, level, institution, mean.n, shown, width <= wanted["half_width"]))
+    return said
+
+
+def _models(run: Path) -> list[dict[str, str]]:
+    """Return what language models took and how their answers were, a row for each arm and seat."""
+    path = run / "models.csv"
+    if not path.is_file():
+        return []
+    said = []
+    table = store.by_arm(store.read_plain(path))
+    for (policy, seat), part in table.groupby(["policy", "seat"], sort=False):
+        took = part.groupby("counter")["value"].sum()
+
+        def total(name: str, took: pd.Series[float] = took) -> float:
+            return float(took.get(f"llm_{name}", 0.0))
+
+        decisions = sum(total(name) for name in ("good", "repaired", "again", "defaulted"))
+        row = {"policy": str(policy), "seat": str(seat)}
+        row |= {name.replace("_", " "): f"{total(name):,.0f}" for name in ("calls", "tokens_read", "tokens_written")}
+        row["cost"] = f"{total('cost'):,.2f} US$" if total("priced") else "no price"
+        row["time"] = _duration(total("seconds"))
+        row["decisions"] = f"{decisions:,.0f}"
+        for name, label in (("repaired", "repaired"), ("again", "asked again"), ("defaulted", "default taken")):
+            row[label] = f"{100 * total(name) / decisions:.1f}%" if decisions else "–"
+        said.append(row)
+    return said
+
+
+def _split(losses: Sequence[Loss]) -> list[tuple[str, str, list[tuple[str, str, str, str]]]]:
+    """Return (policy, place, [(cause, loss, its interval, what is left)]) of a decomposition, as printed."""
+    places = dict.fromkeys((each.policy, each.place) for each in losses)
+    return [
+        (
+            policy,
+            place,
+            [
+                (
+                    each.cause,
+                    _number(each.loss.mean, 2, sign=True),
+                    _bracket(each.loss, 2, sign=True),
+                    _number(each.left.mean, 2),
+                )
+                for each in losses
+                if (each.policy, each.place) == (policy, place)
+            ],
+        )
+        for policy, place in places
+    ]
+
+
+def write_report(run: Path) -> Path:
+    """Write ``report.html`` and, beside it, its pictures and tables.
+
+    These are ``headline.png``, ``headline.svg`` and ``summary.csv``, and where there are any ``curves.png``,
+    ``decomposition.png`` and ``decomposition.csv``, and ``precision.csv``. The page needs nothing outside itself: pictures are
+    inside it, and it has no script.
 
     Parameters
     ----------
     run
-        Folder of a finished run, with ``spec.yaml``, ``rows.csv``, ``meta.json``,
-        ``episodes.json`` and, where a policy learned, ``curves.csv``.
+        Folder of a finished run, with ``spec.yaml``, ``rows.parquet``, ``meta.json``,
+        ``episodes.json``, where a policy learned ``curves.csv``, and where a language model played ``models.csv``.
 
     Returns
     -------
@@ -386,6 +503,7 @@ def write_report(run: Path) -> Path:
     ValueError
         If rows hold an institution, policy or level of uncertainty that the specification lacks.
     """
+    import pandas as pd
     import yaml
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -394,9 +512,8 @@ def write_report(run: Path) -> Path:
     spec: dict[str, Any] = yaml.safe_load((run / "spec.yaml").read_text(encoding="utf-8"))
     meta: dict[str, Any] = json.loads((run / "meta.json").read_text(encoding="utf-8"))
     episodes: list[dict[str, str]] = json.loads((run / "episodes.json").read_text(encoding="utf-8"))
-    rows = read_rows(run / "rows.csv")
-
-    found = _in_order(summary(rows, baseline=spec["baseline"]), spec)
+    found, rows = _summary(run, spec)
+    found = _in_order(found, spec)
     found.to_csv(run / "summary.csv", index=False)
 
     figure = pictures.headline(found, rows, spec, meta)
@@ -405,9 +522,20 @@ def write_report(run: Path) -> Path:
     (run / "headline.png").write_bytes(pictures.png(figure))
     learning = None
     if (run / "curves.csv").exists():
-        table = read_rows(run / "curves.csv")
+        table = store.by_arm(store.read_plain(run / "curves.csv"))
         if not table.empty:
-            learning = _data_uri("image/svg+xml", pictures.svg(pictures.curves(table, spec)))
+            figure = pictures.curves(table, spec)
+            learning = _data_uri("image/svg+xml", pictures.svg(figure))
+            (run / "curves.png").write_bytes(pictures.png(figure))
+    losses, waterfall = decompose(rows, spec), None
+    if losses:
+        figure = pictures.waterfall(losses)
+        waterfall = _data_uri("image/svg+xml", pictures.svg(figure))
+        (run / "decomposition.png").write_bytes(pictures.png(figure))
+        losses_table(losses).to_csv(run / "decomposition.csv", index=False)
+    reached = _reached(found, rows, spec)
+    if reached:
+        pd.DataFrame([asdict(each) for each in reached]).to_csv(run / "precision.csv", index=False)
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -422,6 +550,12 @@ def write_report(run: Path) -> Path:
         meta=meta,
         answers=answers(found, rows, spec, meta),
         columns=_columns(spec),
+        effect_columns=_columns(spec, found),
+        compared=found[found["p"].notna()].groupby("measure").size().max(),
+        losses=_split(losses),
+        waterfall=waterfall,
+        reached=reached,
+        models=_models(run),
         means=_panels(found, spec, effect=False),
         effects=_panels(found, spec, effect=True),
         picture=_data_uri("image/svg+xml", drawing),
@@ -430,6 +564,7 @@ def write_report(run: Path) -> Path:
         measures=meta.get("measures", {}),
         resamples=f"{RESAMPLES:,}",
         worlds=int(rows["world"].nunique()),
+        dots=pictures.DOTS,
         provenance=_provenance(spec, meta),
         bibtex=_bibtex(spec, meta),
     )

@@ -15,6 +15,7 @@ from ..envs.core.episodes import play
 from ..envs.core.game import Game, Measure
 from ..envs.core.policy import Policy
 from . import store
+from .precision import reached
 from .provenance import code_version, device, machine
 from .spec import EVERYONE, Arm, Cell, Player, Spec, build_policy
 from .work import Job, Progress, Watch, work, write_atomically
@@ -63,9 +64,29 @@ class Calls(NamedTuple):
 
 
 def play_cell(spec: Spec, cell: Cell, watch: Watch, calls: Calls | None = None) -> dict[str, Any]:
-    """Learn and play one cell; return measures per world, learning curve, one episode in words, and models' totals."""
+    """Learn and play one cell; return measures per world, learning curve, one episode in words, and models' totals.
+
+    Where precision is asked for, all is played again in twice as many worlds until it is reached, the same worlds among
+    them; what the models took counts each time.
+    """
+    count, most, models = spec.policies[cell.policy].worlds, spec.precision.most if spec.precision else 0, []
+    while True:
+        found = _played(spec, cell, count, watch, calls)
+        models += found["models"]
+        if not spec.sequential(cell.policy) or count >= most or _precise(spec, found):
+            return {**found, "models": models}
+        count = min(2 * count, most)
+
+
+def _precise(spec: Spec, found: Mapping[str, Any]) -> bool:
+    wanted = spec.precision
+    return wanted is None or reached(found["measures"][wanted.measure], wanted.half_width)
+
+
+def _played(spec: Spec, cell: Cell, worlds: int, watch: Watch, calls: Calls | None) -> dict[str, Any]:
+    """Learn and play one cell in a number of worlds."""
     game, arm = spec.build(cell.uncertainty, cell.institution, cell.game), spec.policies[cell.policy]
-    count = arm.worlds // arm.replicas
+    count = worlds // arm.replicas
     measures: dict[str, list[float]] = {}
     curve: list[float] = []
     told, models = "", list[dict[str, Any]]()
@@ -129,7 +150,7 @@ def learned(
         assert learning is not None
         if not hasattr(policy, "learn"):
             raise ValueError(
-                f"{where}.players.{seat}: {player.policy!r} does not learn here; 'tabular' and 'gradient' do"
+                f"{where}.players.{seat}: {player.policy!r} does not learn here; 'tabular', 'gradient', 'ppo' and 'llm' do"
             )
         against = {name: build_policy(p, institution) for name, p in learning.against.items()}
         after = policy.learn(
@@ -245,9 +266,13 @@ def _plain_spec(spec: Spec) -> dict[str, Any]:
         "headline": spec.headline,
         "baseline": spec.baseline,
         "dial": spec.dial,
+        "precision": spec.precision.model_dump() if spec.precision else None,
+        "sequential": list(dict.fromkeys(cell.arm for cell in cells if spec.sequential(cell.policy))),
+        "margin": spec.margin,
+        "decomposition": spec.decomposition,
         "zero": "equilibrium" if all(game.benchmarks().baseline is None for game in games) else "baseline",
-        "institutions": list(spec.institutions),
-        "uncertainty": list(spec.uncertainty),
+        "institutions": [name for name in spec.institutions if any(cell.institution == name for cell in cells)],
+        "uncertainty": [name for name in spec.uncertainty if any(cell.uncertainty == name for cell in cells)],
         "policies": list(dict.fromkeys(cell.arm for cell in cells)),
         "games": list(spec.games),
         "spec": whole,

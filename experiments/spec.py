@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ..envs.core import registry
 from ..envs.core.game import Game
 from ..envs.core.policy import Policy
+from . import factors
+from .precision import LEAST
 
 SHIPPED = Path(__file__).parent / "specs"
 
@@ -98,12 +100,25 @@ class Arm(Strict):
         return self
 
 
+class Precision(Strict):
+    """How narrow an interval has to be: arms that learn nothing play on until it is, or ``most`` worlds are reached."""
+
+    measure: str = "alignment"
+    half_width: float = Field(gt=0)
+    most: int = Field(default=4096, ge=LEAST)
+
+
 class Spec(Strict):
     """An experiment: games x uncertainty levels x institutions x policies, on common random numbers.
 
     There is one ``game``, or several ``games`` by name. Levels and institutions are lists of mechanisms, or such lists by
-    game; a game without a list is left out. ``game: {parameter: value}`` among them changes the game itself.
-    ``dial`` says what the levels are where they are numbers: the headline is then drawn over them.
+    game; a game without a list is left out. ``game: {parameter: value}`` among them changes the game itself. One that has
+    ``factors`` stands for all their combinations (:mod:`societas.experiments.factors`). Of all cells those are played that
+    one of ``only`` names, where it is there, and none of ``without``.
+
+    ``dial`` says what the levels are where they are numbers: the headline is then drawn over them. ``precision`` sets the
+    number of worlds by the width of an interval, ``margin`` the difference in the headline that does not matter, and
+    ``decomposition`` levels, or institutions, of which each adds one cause of misalignment to the one before.
     """
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
@@ -120,6 +135,16 @@ class Spec(Strict):
     baseline: str
     dial: str = ""
     seed: int = 0
+    only: list[factors.Filter] = []
+    without: list[factors.Filter] = []
+    precision: Precision | None = None
+    margin: float | None = Field(default=None, gt=0)
+    decomposition: list[str] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expanded(cls, data: Any) -> Any:
+        return factors.expanded(data) if isinstance(data, Mapping) else data
 
     @model_validator(mode="after")
     def _whole(self) -> Spec:
@@ -141,6 +166,7 @@ class Spec(Strict):
                 raise ValueError(
                     f"baseline: the institution {self.baseline!r} must be there in every game, not in {game!r}"
                 )
+        self._check_cells()
         known = {"alignment", "welfare"}
         for cell in self.cells():  # what is wrong is said before anything runs
             known |= {m.name for m in self.build(cell.uncertainty, cell.institution, cell.game).reports}
@@ -150,7 +176,42 @@ class Spec(Strict):
             known |= {f"llm_{name}" for name in OUTCOMES}
         if unknown := [name for name in self.measures if name not in known]:
             raise ValueError(f"measures: of {', '.join(sorted(known))}, got {unknown[0]!r}")
+        if self.precision and self.precision.measure not in known:
+            raise ValueError(f"precision.measure: of {', '.join(sorted(known))}, got {self.precision.measure!r}")
         return self
+
+    def _check_cells(self) -> None:
+        """Check what speaks of cells: filters, precision and decomposition."""
+        every = self._all_cells()
+        for part, filters in (("only", self.only), ("without", self.without)):
+            for place, each in enumerate(filters):
+                if not any(factors.matches(cell, each, besides=["policy"]) for cell in every):
+                    raise ValueError(
+                        f"{part}.{place}: names of levels and institutions, * for any text, got {each}, which no cell is; "
+                        f"there are the levels {', '.join(self.uncertainty)} and the institutions {', '.join(self.institutions)}"
+                    )
+        if not self.cells():
+            raise ValueError("only, without: these filters leave no cell")
+        for name, arm in self.policies.items():
+            if self.precision and self.sequential(name) and not LEAST <= arm.worlds <= self.precision.most:
+                raise ValueError(
+                    f"policies.{name}.worlds: from {LEAST} to precision.most ({self.precision.most}) where precision is asked "
+                    f"for, got {arm.worlds}"
+                )
+        if steps := self.decomposition:
+            if not any(set(steps) <= set(part) for part in (self.uncertainty, self.institutions)):
+                raise ValueError(
+                    f"decomposition: levels, of {', '.join(self.uncertainty)}, or institutions, of "
+                    f"{', '.join(self.institutions)}, got {', '.join(steps)}"
+                )
+            if len(set(steps)) < max(2, len(steps)):
+                raise ValueError(f"decomposition: two names or more, each once, got {', '.join(steps)}")
+
+    def sequential(self, policy: str) -> bool:
+        """Whether an arm plays until its intervals are as narrow as asked: where precision is, and nothing learns."""
+        arm = self.policies[policy]
+        learns = arm.replicas > 1 or any(player.learning for player in arm.players.values())
+        return self.precision is not None and not learns
 
     def build(self, uncertainty: str, institution: str, game: str = "") -> Game:
         """Return the game of a cell. Uncertainty comes first, so that its draws are the same in every institution."""
@@ -165,7 +226,15 @@ class Spec(Strict):
         return built
 
     def cells(self) -> list[Cell]:
-        """Return the cells in order: those of which the game has the level and the institution."""
+        """Return the cells in order: those of which the game has the level and the institution, and no filter drops."""
+        return [
+            cell
+            for cell in self._all_cells()
+            if (not self.only or any(factors.matches(cell, each) for each in self.only))
+            and not any(factors.matches(cell, each) for each in self.without)
+        ]
+
+    def _all_cells(self) -> list[Cell]:
         return [
             Cell(policy, game, level, institution)
             for policy in self.policies

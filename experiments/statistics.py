@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ __all__ = [
     "RESAMPLES",
     "Interval",
     "equivalent",
+    "findable",
     "holm",
     "interval",
     "lookup",
@@ -31,7 +32,9 @@ __all__ = [
 KEY = ["institution", "uncertainty", "policy", "measure"]
 
 
-def summary(rows: pd.DataFrame, baseline: str = "none", level: float = 0.95) -> pd.DataFrame:
+def summary(
+    rows: pd.DataFrame, baseline: str = "none", level: float = 0.95, margins: Mapping[str, float] | None = None
+) -> pd.DataFrame:
     """Mean of each measure in each cell, and its paired difference to the baseline institution.
 
     Parameters
@@ -43,6 +46,8 @@ def summary(rows: pd.DataFrame, baseline: str = "none", level: float = 0.95) -> 
         worlds that both have.
     level
         Confidence level of every interval, each taken by itself.
+    margins
+        {measure: the largest difference that does not matter, in its unit}.
 
     Returns
     -------
@@ -50,7 +55,8 @@ def summary(rows: pd.DataFrame, baseline: str = "none", level: float = 0.95) -> 
         One row per institution, uncertainty, policy and measure, in order of appearance, with
         ``mean, low, high, n``, ``difference, difference_low, difference_high, pairs`` and ``p``, the
         p-value of the paired randomisation test, and ``p_holm``, adjusted for all differences of the
-        same measure.  The difference columns are nan (``pairs`` 0) for the baseline itself and where
+        same measure.  With a margin for its measure, ``equivalent`` says whether the difference is shown
+        to be smaller (:func:`equivalent`).  The difference columns are nan (``pairs`` 0) for the baseline itself and where
         it was not run.
 
     Raises
@@ -72,18 +78,32 @@ def summary(rows: pd.DataFrame, baseline: str = "none", level: float = 0.95) -> 
     records: list[tuple[str | float, ...]] = []
     for key, cell in cells.items():
         reference = cells.get((baseline, *key[1:]))
-        difference, p = nothing, float("nan")
+        difference, p, same = nothing, float("nan"), False
         if key[0] != baseline and reference is not None:
             shared = cell.index.intersection(reference.index)
             difference = paired_difference(cell.loc[shared], reference.loc[shared], level)
-            p = p_value(cell.loc[shared].to_numpy() - reference.loc[shared].to_numpy()) if difference.n > 1 else p
-        records.append((*key, *interval(cell, level), *difference, p))
-    columns = ["mean", "low", "high", "n", "difference", "difference_low", "difference_high", "pairs", "p"]
+            if difference.n > 1:
+                within = cell.loc[shared].to_numpy() - reference.loc[shared].to_numpy()
+                p = p_value(within)
+                same = key[3] in (margins or {}) and equivalent(within, (margins or {})[key[3]], level)
+        records.append((*key, *interval(cell, level), *difference, p, same))
+    columns = [
+        "mean",
+        "low",
+        "high",
+        "n",
+        "difference",
+        "difference_low",
+        "difference_high",
+        "pairs",
+        "p",
+        "equivalent",
+    ]
     found = pd.DataFrame.from_records(records, columns=[*KEY, *columns])
     found["p_holm"] = float("nan")
-    for _, same in found.groupby("measure"):
-        found.loc[same.index, "p_holm"] = holm(same["p"].tolist())
-    return found
+    for _, family in found.groupby("measure"):
+        found.loc[family.index, "p_holm"] = holm(family["p"].tolist())
+    return found[[*found.columns.drop("equivalent"), "equivalent"]]
 
 
 def p_value(differences: ArrayLike, *, flips: int = 20_000, seed: int = 0) -> float:
@@ -188,6 +208,25 @@ def worlds_needed(effect: float, sd: float, wanted: float = 0.8, alpha: float = 
         middle = (low + high) // 2
         low, high = (low, middle) if power(effect, sd, middle, alpha) >= wanted else (middle + 1, high)
     return low
+
+
+def findable(sd: float, worlds: int, wanted: float = 0.8, alpha: float = 0.05) -> float:
+    """Return the least effect that a paired comparison finds with the probability ``wanted``, to a thousandth of itself.
+
+    Parameters
+    ----------
+    sd
+        Standard deviation of the difference between two arms within a world, in the measure's unit.
+    worlds
+        Pairs, at least 2.
+    """
+    low, high = 0.0, sd / math.sqrt(worlds)
+    while power(high, sd, worlds, alpha) < wanted:
+        low, high = high, 2 * high
+    while high - low > 1e-3 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if power(middle, sd, worlds, alpha) >= wanted else (middle, high)
+    return high
 
 
 def lookup(found: pd.DataFrame) -> dict[tuple[str, str, str, str], tuple[Interval, Interval]]:

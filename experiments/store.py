@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .spec import arm_name
 from .statistics import paired_difference
 from .work import write_atomically
 
@@ -50,6 +51,21 @@ def read(run: str | Path) -> pd.DataFrame:
         raise FileNotFoundError(f"{run}: no table ({TABLE}) of a finished run; run it again to finish it")
     rows = pd.read_parquet(path)
     return rows.astype(dict.fromkeys(rows.columns[rows.dtypes == "category"], str))
+
+
+def read_plain(path: str | Path) -> pd.DataFrame:
+    """Return a table that a run keeps as text (CSV): names as texts, whatever they are, and an empty number as nan."""
+    import pandas as pd
+
+    texts = [*PLACE, "measure", "seat", "counter", "unit"]
+    numbers = [name for name in pd.read_csv(path, nrows=0).columns if name not in texts]
+    empty = {name: ["", "nan"] for name in numbers}
+    return pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=empty)
+
+
+def by_arm(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with its policies named with their game where there are several, as a report names them."""
+    return table.assign(policy=[arm_name(*both) for both in zip(table["policy"], table["game"], strict=True)])
 
 
 def compare(one: str | Path, other: str | Path, measures: Sequence[str] = ()) -> pd.DataFrame:

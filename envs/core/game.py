@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -113,7 +114,7 @@ class Game(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse a parameter whose name means something else to every game."""
         super().__init_subclass__(**options)
-        for name in cls.__dict__.get("__annotations__", {}):
+        for name in inspect.get_annotations(cls):
             if isinstance(getattr(Game, name, None), property) or callable(getattr(Game, name, None)):
                 raise TypeError(
                     f"{cls.__name__}: {name!r} means something else in every game; give the parameter another name"

@@ -223,4 +223,6 @@ def _as(values: Array, like: Array) -> Array:
 
 def _to_seats(values: Array, count: int, field: Field) -> Array:
     """Show what one seat (*batch, 1, *components) shows to all players of a role: (*batch, count, *components)."""
-    return values if count == 1 else namespace(values).repeat(values, count, axis=-2 if field.each else -1)
+    begin = len(values.shape) - len(field.shape)
+    shape = (*values.shape[: begin - 1], count, *values.shape[begin:])
+    return namespace(values).broadcast_to(values, shape)

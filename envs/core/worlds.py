@@ -133,7 +133,9 @@ class Worlds:
     @functools.cached_property
     def _unread(self) -> Array:
         """What stands for the game's uniform numbers where it reads none: NaN, so that reading them would show."""
-        return self.xp.broadcast_to(self.array(math.nan), (self.count, self.game.draws))
+        return self.xp.moveaxis(
+            self.xp.full((self.game.draws, self.count), math.nan, device=self.device, dtype=self.xp.float64), 0, -1
+        )
 
     @property
     def moment(self) -> tuple[Array | int, Array | int]:

@@ -12,7 +12,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core import validate
-from ..core.arrays import Array, absent, constant, full, look_up, namespace, to_float, to_int, total
+from ..core.arrays import (
+    Array,
+    absent,
+    by_column,
+    constant,
+    full,
+    look_up,
+    namespace,
+    numbered,
+    to_float,
+    to_int,
+    total,
+)
 from ..core.fields import Choice, Field, Integer, Role
 from ..core.game import Acts, Benchmarks, Game, Level, Measure, Outcome, Seen, spread
 
@@ -316,7 +328,7 @@ class DoubleAuction(Game):
     def start(self, u: Array) -> BookState:
         """Open an empty book."""
         batch = tuple(u.shape[:-1])
-        none, zero = full(u, (*batch, self._traders), 0, integer=True), full(u, batch, 0, integer=True)
+        none, zero = by_column(full(u, (*batch, self._traders), 0, integer=True)), full(u, batch, 0, integer=True)
         book = {"orders": none + NONE, "gained": none, "spread": zero * 0.0}
         book |= {"left": none + constant(u, self._counts), "bid": zero + NONE, "ask": zero + NONE}
         return BookState(**{**dict.fromkeys(BookState._fields, zero), **book})
@@ -344,12 +356,12 @@ class DoubleAuction(Game):
             shared |= {"bid": _price(state.bid), "ask": _price(state.ask)}
             shared |= {"shout": state.shout, "shout_price": state.shouted}
             own |= {"order_price": _price(state.orders)} | ({"order_units": state.orders & FIELD} if many else {})
+        everyone = {key: spread(values, self._traders) for key, values in shared.items()} | own
+        everyone["limit"] = xp.broadcast_to(limit, state.left.shape)
         seen: dict[str, Seen] = {}
         for name, name_of_limit, part in (("buyer", "value", slice(0, b)), ("seller", "cost", slice(b, None))):
-            count = self.role(name).count
-            seen[name] = {key: spread(values, count) for key, values in shared.items()}
-            seen[name] |= {key: values[..., part] for key, values in own.items()}
-            seen[name][name_of_limit] = xp.broadcast_to(limit[..., part], (*state.moves.shape, count))
+            seen[name] = {key: values[..., part] for key, values in everyone.items()}
+            seen[name][name_of_limit] = seen[name].pop("limit")
             if many:
                 units = constant(limit, self._tables[name])
                 seen[name][f"{name_of_limit}s"] = xp.broadcast_to(units, (*state.moves.shape, *units.shape))
@@ -358,22 +370,19 @@ class DoubleAuction(Game):
     def step(self, state: BookState, acts: Mapping[str, Acts], u: Array) -> Outcome:
         """Deal with the orders, and end the period after its last move."""
         xp, before, b = namespace(state.orders), state, len(self.values)
-        state = state._replace(moved=state.moved * 0, shout=state.shout * 0, shouted=state.shouted * 0)
-
-        def of(name: str, who: Array) -> Array:
-            buyers, sellers = acts["buyer"][name], acts["seller"][name]
-            found = xp.where(who < b, _at(buyers, xp.clip(who, None, b - 1)), _at(sellers, xp.clip(who - b, 0, None)))
-            return found if found.dtype == who.dtype else to_int(found)
-
+        nothing = state.moved * 0
+        state = state._replace(moved=nothing, shout=nothing, shouted=nothing)
         if self.clearing == "call":
             state = self._call(state, acts, u)
         else:
-            one, many = self.turns == "one", self._most > 1
-            lots = to_int(xp.floor(u * self._traders) if one else xp.argsort(u, axis=-1))
+            one = self.turns == "one"
+            lots = by_column(to_int(xp.floor(u * self._traders) if one else xp.argsort(u, axis=-1)))
+            orders = self._of_one(acts, lots[..., 0]) if one else self._of_all(acts)
+            state, moment = _own(state), state.moves % self.moves * self._traders
             for turn in range(lots.shape[-1]):
                 who = lots[..., turn]
-                want = of("quantity", who) if many else None
-                state = self._arrive(state, who, of("order", who), of("offer", who), want, turn)
+                order = orders if one else {name: _at(values, who) for name, values in orders.items()}
+                state = self._arrive(state, who, order["order"], order["offer"], order.get("quantity"), moment + turn)
         gain = to_float(state.gained - before.gained)
         over = state.moves % self.moves == self.moves - 1
         after = state._replace(moves=state.moves + 1)
@@ -392,12 +401,33 @@ class DoubleAuction(Game):
             to_float(state.surplus - before.surplus),
         )
 
+    @functools.cached_property
+    def _decided(self) -> tuple[str, ...]:
+        """Names of what traders decide."""
+        return tuple(field.name for field in self.roles[0].acts)
+
+    def _of_all(self, acts: Mapping[str, Acts]) -> Acts:
+        """Return what all traders do, each (*batch, traders)."""
+        concat = namespace(acts["buyer"]["order"]).concat
+        return {
+            name: _whole(by_column(concat([acts["buyer"][name], acts["seller"][name]], axis=-1)))
+            for name in self._decided
+        }
+
+    def _of_one(self, acts: Mapping[str, Acts], who: Array) -> Acts:
+        """Return what one trader does, each (*batch)."""
+        xp, b = namespace(who), len(self.values)
+        buys, buyer, seller = who < b, xp.clip(who, None, b - 1), xp.clip(who - b, 0, None)
+        return {
+            name: _whole(xp.where(buys, _at(acts["buyer"][name], buyer), _at(acts["seller"][name], seller)))
+            for name in self._decided
+        }
+
     def _arrive(
-        self, state: BookState, who: Array, kind: Array, offer: Array, want: Array | None, turn: int
+        self, state: BookState, who: Array, kind: Array, offer: Array, want: Array | None, moment: Array
     ) -> BookState:
         """Deal with the order of one trader; all arguments are (*batch)."""
         xp, b = namespace(who), len(self.values)
-        moment = (state.moves % self.moves) * self._traders + turn
         buys = who < b
         side = 2 * to_int(buys) - 1
         limit = side * offer  # it meets orders of the other side that begin with this or less
@@ -415,12 +445,13 @@ class DoubleAuction(Game):
         orders, best = state.orders, xp.where(buys, state.ask, state.bid)
         old = _at(orders, who)
         for number in range(passes):
-            meets = (left > 0) & (best >> PRICE <= limit)
+            price = best >> PRICE
+            meets = (left > 0) & (price <= limit)
             if absent(meets):
                 break
             whom, stands = xp.where(meets, best >> SEAT & FIELD, who), best & FIELD
             units = xp.minimum(left, stands) * to_int(meets)
-            state = self._trade(state, who, whom, units, side * (best >> PRICE) * to_int(meets))
+            state = self._trade(state, who, whom, units, side * price * to_int(meets))
             left = left - units
             met = whom, xp.where(units < stands, best - units, NONE)  # where none is met, of no consequence
             if number + 1 < passes:
@@ -432,7 +463,7 @@ class DoubleAuction(Game):
         new = (moment << MOMENT | who << SEAT | left) - limit * (1 << PRICE)
         orders = _put(orders, *met, who, xp.where(acts, xp.where(left > 0, new, NONE), old))
         if self.clearing == "cleared" and not absent(traded):
-            orders = orders + (NONE - orders) * to_int(traded)[..., None]
+            orders = _empty(orders, traded)
         return state._replace(orders=orders, bid=_least(orders[..., :b]), ask=_least(orders[..., b:]))
 
     def _trade(self, state: BookState, who: Array, whom: Array, units: Array, price: Array) -> BookState:
@@ -442,12 +473,18 @@ class DoubleAuction(Game):
         surplus = units * 0
         for trader in (whom, who):
             had, side = _at(state.left, trader), 1 - 2 * to_int(trader >= len(self.values))
-            at = look_up(trader, self._tables["end"], trader) - had
-            worth = look_up(at, self._tables["sum"], at + units) - look_up(at, self._tables["sum"], at)
+            worth = self._worth(trader, had, units)
             gained += (trader, _at(state.gained, trader) + side * (worth - price * units))
             left += (trader, had - units)
             surplus = surplus + side * worth
         return self._book(state, surplus, units, price, _put(state.gained, *gained), _put(state.left, *left))
+
+    def _worth(self, trader: Array, had: Array, units: Array) -> Array:
+        """Return what the next units of a trader who has some left are worth to it, or cost it."""
+        if self._most == 1:
+            return look_up(trader, self._tables["limit"], trader) * units
+        at = look_up(trader, self._tables["end"], trader) - had
+        return look_up(at, self._tables["sum"], at + units) - look_up(at, self._tables["sum"], at)
 
     def _book(
         self, state: BookState, surplus: Array, units: Array, price: Array, gained: Array, left: Array
@@ -466,15 +503,11 @@ class DoubleAuction(Game):
 
     def _call(self, state: BookState, acts: Mapping[str, Acts], u: Array) -> BookState:
         """Match all sealed orders at one price."""
-        xp, b = namespace(u), len(self.values)
-
-        def both(name: str) -> Array:
-            return to_int(xp.concat([acts["buyer"][name], acts["seller"][name]], axis=-1))
-
-        offers, wants = both("offer"), state.left
-        wants = xp.clip(xp.minimum(wants, both("quantity")), 0, None) if self._most > 1 else wants
-        amount = wants * to_int(both("order") == PLACE)
-        slots = constant(offers, tuple(range(self._most)))
+        xp, b, orders = namespace(u), len(self.values), self._of_all(acts)
+        offers, wants = orders["offer"], state.left
+        wants = xp.clip(xp.minimum(wants, orders["quantity"]), 0, None) if self._most > 1 else wants
+        amount = wants * to_int(orders["order"] == PLACE)
+        slots = numbered(offers, self._most)
         asked = slots < amount[..., None]  # one slot a unit, (*batch, traders, most)
         far = self.ceiling + 1
         flat = (*offers.shape[:-1], -1)
@@ -582,25 +615,59 @@ def _number(count: int, what: str) -> str:
     return f"{count} {what}{'s' if count > 1 else ''}"
 
 
+def _whole(values: Array) -> Array:
+    """Return 64-bit integers, as ``to_int`` does, and those that are such already as they are."""
+    return values if values.dtype == namespace(values).int64 else to_int(values)
+
+
 def _at(values: Array, index: Array) -> Array:
     """Return values (*batch, k) at one integer a world, (*batch)."""
     if isinstance(values, np.ndarray) and values.ndim > 1:  # the same, several times faster
-        return values.reshape(-1).take(_offsets(index.shape, values.shape[-1]) + index)
+        flat, places = _flat(values, index)
+        return flat.take(places)
     return namespace(values).take_along_axis(values, index[..., None], axis=-1)[..., 0]
 
 
 def _put(values: Array, *places: Array) -> Array:
-    """Return a copy of values (*batch, k) with those at an integer a world replaced: index, new, index, new, ..., (*batch)."""
+    """Return values (*batch, k) with those at an integer a world replaced: index, new, index, new, ..., (*batch).
+
+    NumPy writes into the array itself, which ``_own`` has copied.
+    """
     pairs = zip(places[::2], places[1::2], strict=True)
-    if isinstance(values, np.ndarray):  # the same, several times faster
-        values = values.copy()
+    if isinstance(values, np.ndarray):
         for index, new in pairs:
-            values.reshape(-1)[_offsets(index.shape, values.shape[-1]) + index] = new
+            flat, where = _flat(values, index)
+            flat[where] = new
         return values
-    seats = constant(values, tuple(range(values.shape[-1])))
+    seats = numbered(values, values.shape[-1])
     for index, new in pairs:
         values = namespace(values).where(index[..., None] == seats, new[..., None], values)
     return values
+
+
+def _empty(orders: Array, mask: Array) -> Array:
+    """Return orders (*batch, k) without those of the worlds where the (*batch) mask holds; NumPy writes as in ``_put``."""
+    if not isinstance(orders, np.ndarray):
+        return namespace(orders).where(mask[..., None], NONE, orders)
+    np.copyto(orders, NONE, where=mask[..., None])
+    return orders
+
+
+def _own(state: BookState) -> BookState:
+    """Return a state whose ``orders``, ``left`` and ``gained`` NumPy may write into, held column by column."""
+    if not isinstance(state.orders, np.ndarray):
+        return state
+    order: Any = "F" if state.orders.ndim == 2 else "C"
+    return state._replace(
+        **{name: np.array(getattr(state, name), order=order) for name in ("orders", "left", "gained")}
+    )
+
+
+def _flat(values: Any, index: Any) -> tuple[Any, Any]:
+    """Return NumPy's values (*batch, k) laid out flat, and where those at one integer a world, (*batch), are in it."""
+    if values.ndim == 2 and values.flags.f_contiguous:
+        return values.T.reshape(-1), index * len(values) + _offsets(index.shape, 1)
+    return values.reshape(-1), _offsets(index.shape, values.shape[-1]) + index
 
 
 @functools.lru_cache(maxsize=64)
@@ -615,9 +682,7 @@ def _price(orders: Array) -> Array:
 
 
 def _least(values: Array) -> Array:
-    """Return the minimum over the last axis; NumPy does it faster column by column, as ``total`` does."""
-    if isinstance(values, np.ndarray) and values.size > 1024:
-        return functools.reduce(np.minimum, [values[..., i] for i in range(values.shape[-1])])
+    """Return the minimum over the last axis."""
     return namespace(values).min(values, axis=-1)
 
 

@@ -14,11 +14,13 @@ from ..core import measures, validate
 from ..core.arrays import (
     Array,
     absent,
+    by_column,
     common,
     constant,
     full,
     look_up,
     namespace,
+    numbered,
     select,
     to_float,
     to_int,
@@ -265,11 +267,6 @@ class Economy(Game):
         return tuple(down * self.stride + right for down in span for right in span)
 
     @functools.cached_property
-    def _lines(self) -> tuple[int, ...]:
-        """What to add for the first cell of each row in view."""
-        return self._offsets[:: 2 * self.sight + 1]
-
-    @functools.cached_property
     def _middle(self) -> tuple[bool, ...]:
         return tuple(offset == 0 for offset in self._offsets)
 
@@ -286,6 +283,11 @@ class Economy(Game):
     def _houses(self) -> tuple[int, ...]:
         """What stands for each citizen's house."""
         return tuple(HOUSE + i for i in range(self.citizens))
+
+    @functools.cached_property
+    def _fronts(self) -> tuple[np.int8, ...]:
+        """What stands for a citizen's own house, once for each cell that it sees, citizen by citizen."""
+        return tuple(np.int8(house) for house in self._houses for _ in self._offsets)
 
     # ---- in words -----------------------------------------------------------------------------------------------
 
@@ -417,12 +419,12 @@ class Economy(Game):
 
     def start(self, u: Array) -> EconomyState:
         """Put the citizens somewhere on the land, each on a part of its own, and draw their skills."""
-        n, batch = self.citizens, tuple(u.shape[:-1])
+        n, batch, u = self.citizens, tuple(u.shape[:-1]), by_column(u)
         order = to_int(namespace(u).argsort(u[..., :n], axis=-1, stable=True))
         part = look_up(order, self._parts, order)
-        places = look_up(order, self._homes, part[..., 0] + whole(u[..., n : 2 * n], 0, part[..., 1] - 1))
+        places = by_column(look_up(order, self._homes, part[..., 0] + whole(u[..., n : 2 * n], 0, part[..., 1] - 1)))
         skill = namespace(u).clip((1.0 - u[..., 2 * n : 3 * n]) ** (-1.0 / self.tail), 1.0, self.most_skill)
-        none, zero = full(u, (*batch, n), 0.0), full(u, batch, 0.0)
+        none, zero = to_float(places) * 0.0, full(u, batch, 0.0)
         count, orders = full(u, batch, 0, integer=True), places * 0
         market = Market(orders, orders, orders, orders, count - 1)
         rates = full(u, (*batch, len(self.cuts)), 0, integer=True)
@@ -496,22 +498,24 @@ class Economy(Game):
         return {"planner": planner, "citizen": citizen}
 
     def _look(self, ground: Array, places: Array, under: Array) -> Array:
-        """Return what each citizen sees, and in the middle what lies under it, (*batch, n, cells in view)."""
-        side, mine = 2 * self.sight + 1, _small(constant(places, self._houses))[..., None]
+        """Return what each citizen sees, and in the middle what lies under it, (*batch, n, cells in view), of 32 bits."""
+        side = 2 * self.sight + 1
         if not isinstance(ground, np.ndarray):
             around = pick(ground, places[..., None] + constant(places, self._offsets))
             around = namespace(ground).where(constant(places, self._middle), under[..., None], around)
-            return to_int(namespace(ground).clip(around, 0, HOUSE) - _small(around == mine))
-        # a row of cells in view is one item of as many bytes, which is copied at once
-        ground = np.ascontiguousarray(ground)
-        items = np.ndarray((ground.size - side + 1,), f"V{side}", ground, strides=(1,))
-        rows = _flat(ground, places)[..., None] + constant(places, self._lines)
-        around = items[rows].view(np.int8).reshape((*places.shape, side * side))
-        around[..., side * side // 2] = under  # into the copy, as what follows
-        own = around == mine
+            mine = _small(constant(places, self._houses))[..., None]
+            return _small(namespace(ground).clip(around, 0, HOUSE) - _small(around == mine), 32)
+        # from the first cell in view to the last is one item, and a row in view another, which are copied at once
+        ground, span = np.ascontiguousarray(ground), self._offsets[-1] - self._offsets[0] + 1
+        spans = np.ndarray((ground.size - span + 1,), f"V{span}", ground, strides=(1,))
+        taken = spans[(_flat(ground, places) + self._offsets[0]).reshape(-1)]
+        rows = np.ndarray((places.size, side), f"V{side}", taken, strides=(span, self.stride))
+        around = rows.copy().view(np.int8).reshape((*places.shape[:-1], -1))
+        around[..., side * side // 2 :: side * side] = under  # into the copy, as what follows
+        own = around == constant(around, self._fronts)
         np.clip(around, 0, HOUSE, out=around)
         around -= own.view(np.int8)  # one's own house is the thing before others'
-        return to_int(around)
+        return _small(around, 32).reshape((*places.shape, -1))
 
     def step(self, state: EconomyState, acts: Mapping[str, Acts], u: Array) -> Outcome:
         """Set the rates, or let the citizens act."""
@@ -529,8 +533,8 @@ class Economy(Game):
         return Outcome(state._replace(rates=rates, old_rates=rates, stage=state.stage + 1), none, zero > 0.0, zero)
 
     def _act(self, state: EconomyState, acts: Mapping[str, Acts], u: Array) -> Outcome:
-        xp, n = namespace(state.ground), self.citizens
-        act, price = to_int(acts["citizen"]["act"]), to_int(acts["citizen"]["price"])
+        xp, n, u = namespace(state.ground), self.citizens, by_column(u)
+        act, price = (by_column(to_int(acts["citizen"][name])) for name in ("act", "price"))
         lots, ground, labour = u[..., :n], state.ground, state.labour
         rest = _rest(u)  # a number's first digits serve for one thing, the others for another
         # ---- the market
@@ -555,7 +559,7 @@ class Economy(Game):
             coin, trades, turnover = coin + gains, trades + sold, turnover + paid
         # ---- moves: nobody enters a wall, a house of another or a cell on which somebody stood
         places, own = state.places, constant(act, self._houses)
-        aims = places + look_up(act, self._ways, act)
+        aims = places + by_column(look_up(act, self._ways, act))
         there = pick(ground, aims)
         aims = xp.where((there >= CITIZEN) & (there != own), places, aims)
         rival = (aims[..., :, None] == aims[..., None, :]) & ahead
@@ -644,22 +648,27 @@ class Economy(Game):
         for first, kind, luck in ((sight, 1, wood), (sight + self.height - self.rows, 2, stone)):
             for row in range(self.rows):
                 begin = (first + row) * self.stride + sight
-                cells = ground[..., begin : begin + w]
-                bears = (cells == BARE) & luck[..., row * w : (row + 1) * w]
-                if isinstance(ground, np.ndarray):
-                    cells[bears] = kind
+                cells, lucky = ground[..., begin : begin + w], luck[..., row * w : (row + 1) * w]
+                if isinstance(ground, np.ndarray):  # few are
+                    found = np.nonzero(lucky)
+                    cells[found] = np.where(cells[found] == BARE, kind, cells[found])
                     continue
+                bears = (cells == BARE) & lucky
                 parts += [ground[..., end:begin], xp.where(bears, kind, cells)]
                 end = begin + w
         return xp.concat([*parts, ground[..., end:]], axis=-1) if parts else ground
 
+    @functools.cached_property
+    def _widths(self) -> tuple[float, ...]:
+        """Widths of the brackets, the last one without end."""
+        return (*(b - a for a, b in zip(self.cuts, self.cuts[1:], strict=False)), 1e12)
+
     def tax(self, income: Array, rates: Array) -> Array:
         """Return the tax on incomes (*batch, n) at rates in steps (*batch, brackets)."""
         xp = namespace(income)
-        widths = (*(b - a for a, b in zip(self.cuts, self.cuts[1:], strict=False)), 1e12)
         within = xp.clip(income[..., None] - constant(income, self.cuts), 0.0, None)
-        within = xp.minimum(within, constant(income, np.array(widths)))
-        return xp.sum(within * (to_float(rates) * self.rate_step)[..., None, :], axis=-1)
+        within = xp.minimum(within, constant(income, self._widths))
+        return total(within * (to_float(rates) * self.rate_step)[..., None, :])
 
     def measures(self, state: EconomyState) -> dict[str, Array]:
         """Return productivity and equality as published, gains of utility, houses, trade and tax."""
@@ -786,12 +795,12 @@ def _simulated(game: Economy, rate: float) -> tuple[float, str]:
     return float(values.mean()), f"mean of {count} simulated episodes (standard error {error:.2g})"
 
 
-def _small(values: Array) -> Array:
-    """Return integers of 8 bits."""
+def _small(values: Array, bits: int = 8) -> Array:
+    """Return integers of so many bits."""
     if isinstance(values, np.ndarray | np.generic):
-        return values.astype(np.int8)
+        return values.astype(f"int{bits}")
     xp = namespace(values)
-    return xp.astype(values, xp.int8)
+    return xp.astype(values, getattr(xp, f"int{bits}"))
 
 
 def _most(values: Array) -> Array:
@@ -846,7 +855,7 @@ def _put(cells: Array, places: Array, values: Array, *, again: bool = False) -> 
         found.reshape(-1)[_flat(cells, places)] = values
         return found
     xp, values = namespace(cells), _small(values)
-    numbers = constant(places, tuple(range(cells.shape[-1])))
+    numbers = numbered(places, cells.shape[-1])
     for i in range(places.shape[-1]):
         cells = xp.where(numbers == places[..., i, None], values[..., i, None], cells)
     return cells

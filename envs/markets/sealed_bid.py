@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..core import validate
-from ..core.arrays import Array, constant, full, highest, namespace, to_float, to_int, total
+from ..core.arrays import Array, absent, by_column, constant, full, highest, namespace, to_float, total
 from ..core.fields import Choice, Field, Real, Role
 from ..core.game import Acts, Benchmarks, Level, Measure, Seen, Stage
 from ..core.rounds import Record, RoundGame, RoundState, Settled
@@ -188,13 +189,20 @@ class SealedBid(RoundGame):
 
     # ---- the game in arrays -------------------------------------------------------------------------------------
 
+    def reads(self, state: RoundState, acts: Mapping[str, Acts]) -> tuple[bool, ...]:
+        """Say that lots are read only where the highest bid is made more than once."""
+        found, n = super().reads(state, acts), self.bidders
+        return (not absent(_tied(acts["bidder"]["bid"])),) * n + found[n:] if any(found) else found
+
     def open(self, u: Array) -> Record:
         """Draw the signals."""
         n = self.bidders
-        return {"signal": (u[..., :n] + u[..., n:]) / 2.0 if self.affiliated else u[..., :n]}
+        return {"signal": by_column((u[..., :n] + u[..., n:]) / 2.0 if self.affiliated else u[..., :n])}
 
     def values(self, signals: Array) -> Array:
         """Return what the good is worth to bidders (*batch, n) with such signals."""
+        if not self.common:
+            return signals
         mean = total(signals) / self.bidders
         return (1.0 - self.common) * signals + self.common * mean[..., None]
 
@@ -213,22 +221,25 @@ class SealedBid(RoundGame):
 
     def settle(self, nature: Record, acts: dict[str, Acts], memory: Record, u: Array) -> Settled:
         """Sell to the highest bid, if it reaches the reserve."""
-        n, bids = self.bidders, acts["bidder"]["bid"]
-        bids = bids[..., None] if n == 1 else bids
-        xp, values = namespace(bids), self.values(nature["signal"])
-        top = highest(bids)
+        n, bids, signals = self.bidders, acts["bidder"]["bid"], nature["signal"]
+        bids = by_column(bids[..., None] if n == 1 else bids)
+        xp, values, (top, second) = namespace(bids), self.values(signals), _highest_two(bids)
         floor = top * 0.0 + (acts["seller"]["reserve"] if self.reserve is None else self.reserve)
-        winner = to_int(xp.argmax(xp.where(bids == top[..., None], u, u * 0.0 - 1.0), axis=-1))
-        first = winner[..., None] == constant(winner, self._seats)
-        second = xp.maximum(highest(xp.where(first, bids * 0.0, bids)), floor)
-        sold = top >= floor
+        first = bids == top[..., None]
+        if not absent(second == top):
+            drawn = xp.argmax(xp.where(first, u, -1.0), axis=-1)
+            first = drawn[..., None] == constant(bids, self._seats)
+        second, sold = xp.maximum(second, floor), top >= floor
         won = to_float(first & sold[..., None])
         if self.pricing == "all_pay":
             paid = xp.where(bids >= floor[..., None], bids, bids * 0.0)
         else:
             paid = won * (second + self.k * (top - second))[..., None]
-        profit, revenue, had = values * won - paid, total(paid), total(values * won)
-        best = total(nature["signal"] * won) == highest(nature["signal"])
+        gain = values * won
+        profit, revenue, had = gain - paid, total(paid), total(gain)
+        price = total(paid * won) if self.pricing == "all_pay" else revenue
+        best = (total(signals * won) if self.common else had) == highest(signals)
+        winner = total(first * constant(bids, self._seats))
         rewards = {"bidder": profit[..., 0] if n == 1 else profit}
         if self.reserve is None:
             rewards["seller"] = xp.where(sold, revenue, self.worth)
@@ -241,7 +252,7 @@ class SealedBid(RoundGame):
                 "sold": to_float(sold),
                 "best": to_float(best),
             },
-            memory={"winner": xp.where(sold, winner, n), "price": total(paid * won), "profit": profit},
+            memory={"winner": xp.where(sold, winner, n), "price": price, "profit": profit},
         )
 
     def measures(self, state: RoundState) -> Record:
@@ -381,3 +392,22 @@ class SealedBid(RoundGame):
             ),
             others=others,
         )
+
+
+def _highest_two(bids: Array) -> tuple[Array, Array]:
+    """Return the highest and the second highest of bids (*batch, n); they are equal where several are highest.
+
+    A bidder alone faces a second bid of 0.
+    """
+    xp, top = namespace(bids), bids[..., 0]
+    second = top * 0.0
+    for i in range(1, bids.shape[-1]):
+        second = xp.maximum(second, xp.minimum(top, bids[..., i]))
+        top = xp.maximum(top, bids[..., i])
+    return top, second
+
+
+def _tied(bids: Array) -> Array:
+    """Say where the highest bid is made more than once, (*batch); or a single one is 0."""
+    top, second = _highest_two(bids)
+    return top == second

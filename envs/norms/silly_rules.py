@@ -384,6 +384,7 @@ def legibility(
     validate.probability("threshold", threshold)
     validate.whole("rounds", rounds, 0, 10_000)
     a, b = (validate.real("prior", value, 1e-9, 1e9) for value in prior)
+    density, enforcement = (p if p > 1e-200 else 0.0 for p in (density, enforcement))  # smaller ones overflow in SciPy
     seen: Any = np.arange(rounds + 1)[:, None]
     punished: Any = np.arange(rounds + 1)[None, :]
     chances = binom.pmf(seen, rounds, density) * binom.pmf(punished, seen, enforcement)

@@ -15,8 +15,9 @@ import pytest
 import yaml
 from rich.console import Console
 
-from societas.experiments import pictures
-from societas.experiments.report import answers, print_tables, read_rows, write_report
+from societas.experiments import pictures, store
+from societas.experiments.decomposition import decompose
+from societas.experiments.report import answers, print_tables, write_report
 from societas.experiments.statistics import lookup, summary
 
 INSTITUTIONS = ["none", "talk", "agreement", "contract", "sanction"]
@@ -114,7 +115,8 @@ def write_run(folder: Path, table: pd.DataFrame, curves: bool = True) -> Path:
     """A folder such as the runner leaves."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spec.yaml").write_text(yaml.safe_dump(SPEC, sort_keys=False), encoding="utf-8")
-    table.to_csv(folder / "rows.csv", index=False)
+    whole = table.assign(game="", spec="3f" * 32, seed=0, code="0.1.0+abcdef01", device="cpu")
+    store.write(folder, list(whole[list(store.COLUMNS)].itertuples(index=False, name=None)))
     meta = {
         "started": "2030-01-02T03:04:05+00:00",
         "seconds": 412.7,
@@ -151,7 +153,7 @@ def write_run(folder: Path, table: pd.DataFrame, curves: bool = True) -> Path:
     ]
     (folder / "episodes.json").write_text(json.dumps(episodes), encoding="utf-8")
     if curves:
-        learning().to_csv(folder / "curves.csv", index=False)
+        learning().assign(game="").to_csv(folder / "curves.csv", index=False)
     return folder
 
 
@@ -269,12 +271,14 @@ def test_numbers_are_those_of_the_summary(run: Path, page: Page) -> None:
                 exact, shown = cell.split("|")
                 truth = truths[caption[1], caption[2], name, measure][effect]
                 assert float(exact) == pytest.approx(truth.mean, rel=1e-6, abs=1e-9)
+                shown, _, significance = shown.partition("p ")
+                assert bool(significance) == (effect > 0)
                 numbers = [float(n.replace("−", "-")) for n in re.findall(r"[−+]?[\d.]+", shown)]
                 assert numbers == pytest.approx(list(truth[:3]), abs=0.501 if measure == "gain" else 0.00501)
 
 
 def test_answers_say_what_the_data_say(run: Path) -> None:
-    table = read_rows(run / "rows.csv")
+    table = store.by_arm(store.read(run))
     meta = json.loads((run / "meta.json").read_text(encoding="utf-8"))
     found = answers(summary(table), table, SPEC, meta)
     assert [(a.policy, a.uncertainty) for a in found] == [(p, u) for p in POLICIES for u in LEVELS]
@@ -338,7 +342,7 @@ def test_stray_worlds_are_counted_in_the_picture() -> None:
     hit = (table["measure"] == "alignment") & (table["world"] == 0) & (table["institution"] == "talk")
     table.loc[hit & (table["policy"] == "smollm2"), "value"] = -40.0
     figure = pictures.headline(summary(table), table, SPEC, {})
-    assert any("2 of 720 worlds lie beyond" in text.get_text() for text in figure.texts)
+    assert any("2 of 720 dots lie beyond" in text.get_text() for text in figure.texts)
 
 
 def test_many_institutions_and_levels_can_be_drawn() -> None:
@@ -360,12 +364,107 @@ def test_many_institutions_and_levels_can_be_drawn() -> None:
     assert pictures.png(figure).startswith(b"\x89PNG")
 
 
-def test_tables_for_the_terminal() -> None:
+def test_tables_for_the_terminal(run: Path) -> None:
     console = Console(file=io.StringIO(), width=100, color_system=None)
-    print_tables(summary(rows()), SPEC, console)
+    print_tables(run, console)
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     for name in (*INSTITUTIONS, *LEVELS, *POLICIES, *MEASURES):
         assert name in text
-    mean, _ = lookup(summary(rows()))["learners", "clear", "sanction", "alignment"]
+    found = summary(rows())
+    mean, difference = lookup(found)["learners", "clear", "sanction", "alignment"]
     assert f"{mean.mean:.2f} [{mean.low:.2f}, {mean.high:.2f}]" in text
+    assert f"{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}] *" in text
+    starred = len(re.findall(r"\] \*", text))
+    assert starred == int((found[found["measure"] == "alignment"]["p_holm"] < 0.05).sum())
+
+
+def changed(folder: Path, change: dict[str, Any], table: pd.DataFrame) -> str:
+    """The page of a run whose specification says more, every second line of its source one text."""
+    write_run(folder, table, curves=False)
+    (folder / "spec.yaml").write_text(yaml.safe_dump(SPEC | change, sort_keys=False), encoding="utf-8")
+    return write_report(folder).read_text(encoding="utf-8")
+
+
+def test_a_margin_says_what_is_equivalent_and_what_is_not(tmp_path: Path) -> None:
+    table = rows()
+    near = (table["institution"] == "talk") & (table["measure"] == "alignment")
+    worlds = table[(table["institution"] == "none") & (table["measure"] == "alignment")]
+    same = worlds.set_index(["uncertainty", "policy", "world"])["value"]
+    where = table.loc[near, ["uncertainty", "policy", "world"]].itertuples(index=False, name=None)
+    table.loc[near, "value"] = [same[key] + 0.01 * (-1) ** key[2] for key in where]
+    source = changed(tmp_path, {"margin": 0.05}, table)
+    found = store.read_plain(tmp_path / "summary.csv")
+    small = found[found["equivalent"]]
+    assert set(small["institution"]) == {"talk"} and set(small["measure"]) == {"alignment"}
+    assert source.count(">within ±0.05<") == len(small) == len(POLICIES) * len(LEVELS)
+    assert "Shown to differ from “none” by less than 0.05: “talk”." in source
+    assert "Schuirmann" in source
+    plain = changed(tmp_path / "none", {}, table)
+    assert "within ±" not in plain and "Schuirmann" not in plain
+
+
+def test_effects_are_on_alignment_and_in_the_game_s_own_unit(tmp_path: Path) -> None:
+    table = rows(6)
+    welfare = table[table["measure"] == "alignment"].assign(measure="welfare")
+    page = Page()
+    page.feed(
+        changed(
+            tmp_path,
+            {"headline": "gain", "measures": ["gain"]},
+            pd.concat([table, welfare.assign(value=welfare["value"] * 650)]),
+        )
+    )
+    half = len(page.tables) // 2
+    heads = [[re.sub(r"\s*[↑↓]", "", name) for name in each["rows"][0]] for each in page.tables]
+    assert all(head == ["institution", "gain"] for head in heads[:half])
+    assert all(head == ["institution", "gain", "alignment", "welfare"] for head in heads[half:])
+
+
+def test_a_decomposition_adds_up_to_the_gap_and_is_drawn(tmp_path: Path) -> None:
+    table = rows()
+    source = changed(tmp_path, {"decomposition": LEVELS}, table)
+    assert "Where the gap comes from" in source
+    assert (tmp_path / "decomposition.png").read_bytes().startswith(b"\x89PNG")
+    kept = store.read_plain(tmp_path / "decomposition.csv")
+    scores = table[(table["measure"] == "alignment") & (table["uncertainty"] == "noisy")]
+    means = scores.groupby(["policy", "institution"])["value"].mean().to_dict()
+    for (policy, place), part in kept.groupby(["policy", "place"]):
+        assert list(part["cause"]) == LEVELS
+        assert part["loss"].sum() == pytest.approx(1 - means[policy, place])
+    assert len(kept) == len(POLICIES) * len(INSTITUTIONS) * len(LEVELS)
+    across = decompose(table, SPEC | {"decomposition": ["sanction", "none"]})  # institutions, at each level
+    assert {each.place for each in across} == set(LEVELS)
+    assert decompose(table[table["uncertainty"] == "clear"], SPEC | {"decomposition": LEVELS}) == []
+
+
+def test_the_report_says_where_precision_was_reached(tmp_path: Path) -> None:
+    asked = {
+        "precision": {"measure": "alignment", "half_width": 0.08, "most": 64},
+        "sequential": ["scripted", "smollm2"],
+    }
+    source = changed(tmp_path, asked, rows(40))
+    found = store.read_plain(tmp_path / "precision.csv")
+    assert set(found["policy"]) == {"scripted", "smollm2"} and set(found["worlds"]) == {40}
+    widths = found["half_width"].astype(float)
+    assert ((widths <= 0.0801) >= found["reached"]).all() and 0 < found["reached"].sum() < len(found)
+    assert f"{found['reached'].sum()} of {len(found)} cells are as precise as asked" in source
+    assert "Chow and Robbins 1965" in source
+
+
+def test_what_language_models_took(tmp_path: Path) -> None:
+    counters = {"calls": 12, "tokens_read": 30_000, "tokens_written": 400, "cost": 1.5, "priced": 12, "seconds": 90}
+    decisions = {"good": 80, "repaired": 15, "again": 0, "defaulted": 5}
+    records = [
+        ("", institution, "clear", "smollm2", "fisher", 0, f"llm_{name}", value, "")
+        for institution in ("none", "talk")
+        for name, value in (counters | decisions).items()
+    ]
+    names = ["game", "institution", "uncertainty", "policy", "seat", "replica", "counter", "value", "unit"]
+    pd.DataFrame.from_records(records, columns=names).to_csv(write_run(tmp_path, rows(4)) / "models.csv", index=False)
+    page = Page()
+    page.feed(write_report(tmp_path).read_text(encoding="utf-8"))
+    (table,) = (each for each in page.tables if "Language models" in each["caption"])
+    row = dict(zip(*table["rows"], strict=True))
+    assert row["calls"] == "24" and row["tokens read"] == "60,000" and row["cost"] == "3.00 US$"
+    assert (row["decisions"], row["repaired"], row["default taken"]) == ("200", "15.0%", "5.0%")
