@@ -183,6 +183,10 @@ def _searched(game: Game, role: str) -> Policy:
     return policy("cross_entropy", candidates=8).learn(game, role, episodes=2, sessions=16)
 
 
+def _proximal(game: Game, role: str) -> Policy:
+    return policy("ppo", hidden=(8,)).learn(game, role, episodes=2, sessions=8)
+
+
 Maker = Callable[[Game, str], Policy]
 
 POLICIES: dict[str, dict[str, Maker]] = {
@@ -208,6 +212,7 @@ POLICIES: dict[str, dict[str, Maker]] = {
         for temperature in ("0", "1")
     },
     "person": {"scripted": lambda game, role: policy("person", ask=_answer, tell=lambda text: None)},
+    "ppo": {"learned": _proximal},
     "random": {"random": lambda game, role: policy("random")},
     "sb3": {"PPO": _trained},
     "saez": {"planner": lambda game, role: policy("saez" if role == "planner" else "equilibrium")},

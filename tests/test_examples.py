@@ -52,6 +52,7 @@ def test_an_example_is_short_and_prints_what_its_page_says(name: str, tmp_path: 
         "docs/norms.md",
         "docs/other-trainers.md",
         "docs/societies.md",
+        "docs/training.md",
         "docs/your-own-model.md",
     ],
 )

@@ -119,6 +119,7 @@ _entries: dict[str, dict[str, str]] = {
         "gradient": "societas.policies.gradient:PolicyGradient",
         "llm": "societas.policies.llm.policy:LanguageModel",
         "person": "societas.policies.person:Person",
+        "ppo": "societas.policies.rl:PPO",
         "random": "societas.policies.random:Random",
         "saez": "societas.policies.saez:SaezPlanner",
         "sb3": "societas.policies.sb3:StableBaselines",
