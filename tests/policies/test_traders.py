@@ -146,7 +146,11 @@ def test_zip_follows_its_rule(role: str) -> None:
 # ---- what every policy keeps ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trader", [Truthful(), ZeroIntelligence(), ZeroIntelligence(False), ZIP()], ids=repr)
+@pytest.mark.parametrize(
+    "trader",
+    [Truthful(), ZeroIntelligence(), ZeroIntelligence(False), ZIP()],
+    ids=["truthful", "constrained", "unconstrained", "adaptive"],
+)
 def test_traders_are_examined(trader: Any) -> None:
     check_policy(trader, DoubleAuction(**MANY))
 
