@@ -325,6 +325,21 @@ def show(folder: Path) -> None:
     console.print(f"{meta['seconds']:.0f} s of computing, begun {meta['started']}: {meta['command']}", highlight=False)
 
 
+@app.command("trace")
+def trace(
+    folder: Path,
+    cell: Annotated[str, typer.Argument(help="Name of a cell, as its file in cells/ has it.")],
+    worlds: Annotated[int, typer.Option(help="How many worlds.", min=1)] = 1,
+) -> None:
+    """Play a cell of a run again and write what everyone saw, did and got, as JSON lines."""
+    from .run import traces
+
+    try:
+        typer.echo(traces(folder, cell, worlds))
+    except (FileNotFoundError, ValueError) as error:
+        raise _fail(error) from error
+
+
 @app.command()
 def compare(
     one: Path,

@@ -172,6 +172,49 @@ def _cell(spec_json: str, cell: tuple[str, ...], calls: tuple[str, bool] | None,
     return play_cell(Spec.model_validate_json(spec_json), Cell(*cell), watch, taped)
 
 
+def traces(run: Path, cell: str, worlds: int = 1, watch: Watch | None = None) -> Path:
+    """Play a cell of a run again, as it was played, and write what everyone saw, did and got in its first worlds.
+
+    Parameters
+    ----------
+    run
+        The run's folder.
+    cell
+        The cell's name.
+    worlds
+        How many worlds (of the first learning, where there are several).
+
+    Returns
+    -------
+    Path
+        ``traces/CELL.jsonl`` in the run's folder, one JSON object a step and player: ``world, step, stage, player, sees, does,
+        gets``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no run.
+    ValueError
+        If the run has no such cell.
+    """
+    if not (run / "spec.yaml").is_file():
+        raise FileNotFoundError(f"{run}: no run (spec.yaml is missing)")
+    spec = Spec.model_validate(yaml.safe_load((run / "spec.yaml").read_text(encoding="utf-8"))["spec"])
+    known = {found.name: found for found in spec.cells()}
+    if cell not in known:
+        raise ValueError(f"cell: one of {', '.join(known)}, got {cell!r}")
+    place, tell = known[cell], watch or (lambda fraction: None)
+    game, arm = spec.build(place.uncertainty, place.institution, place.game), spec.policies[place.policy]
+    count = arm.worlds // arm.replicas
+    policies, _ = learned(game, arm.players, place.institution, spec.seed + 1, tell, f"policies.{place.policy}", count)
+    episodes = play(game, policies, worlds=count, seed=spec.seed, keep=True)
+    rows = [{"world": world, **row} for world in range(min(worlds, count)) for row in episodes.trace(world)]
+    target = run / "traces" / f"{cell}.jsonl"
+    target.parent.mkdir(exist_ok=True)
+    write_atomically(target, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return target
+
+
 def folder(spec: Spec, root: Path) -> Path:
     """Return the folder of a run: the same spec always has the same."""
     return root / f"{spec.name}-{spec.sha256[:8]}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import words
 from .arrays import Array, absent, align, select, to_numpy
-from .fields import Choice, Field
+from .fields import Choice, Field, Text
 from .game import Acts, Game, Seen
 from .policy import Policy
 from .worlds import Cast, Worlds
@@ -44,6 +44,26 @@ class Episodes(NamedTuple):
         """The alignment score of each world: 0 at the baseline, 1 at the first best."""
         return np.asarray(self.game.benchmarks().alignment(self.welfare))
 
+    def trace(self, world: int = 0) -> list[dict[str, Any]]:
+        """Return one world's episode as rows of plain values (its moments must have been kept).
+
+        A row for each step and player: ``step`` (from 1), ``stage``, ``player``, ``sees`` and ``does`` {field: value}, where
+        ``does`` has only what is decided at the stage, and ``gets``, the reward.
+        """
+        if not self.moments:
+            raise ValueError("trace: the moments were not kept; play(..., keep=True)")
+        rows = []
+        for step, moment in enumerate(self.moments[: int(self.length[world])], 1):
+            stage = self.game.stages[int(moment.stage[world])].name
+            for role in self.game.roles:
+                seen, acts = moment.seen[role.name], moment.acts[role.name]
+                for index, player in enumerate(role.players):
+                    row: dict[str, Any] = {"step": step, "stage": stage, "player": player}
+                    row["sees"] = {f.name: _plain(f, seen[f.name][world, index]) for f in role.sees}
+                    row["does"] = {f.name: _plain(f, acts[f.name][world, index]) for f in role.deciding(stage, index)}
+                    rows.append(row | {"gets": float(moment.rewards[role.name][world, index])})
+        return rows
+
     def tell(self, world: int = 0, *, steps: int | None = None) -> str:
         """Tell one world's episode in words (its moments must have been kept).
 
@@ -71,6 +91,21 @@ class Episodes(NamedTuple):
         lines.append(f"- welfare: {words.figure(self.welfare[world])}")
         lines += [f"- {name}: {words.figure(values[world])}" for name, values in self.measures.items()]
         return "\n".join(lines) + "\n"
+
+
+def _plain(field: Field, values: Array) -> Any:
+    """Return the value of a field as JSON has it: a number, a text, or {component: value}."""
+    if field.each:
+        return {label: _plain_value(field, values[i]) for i, label in enumerate(field.each)}
+    return _plain_value(field, values)
+
+
+def _plain_value(field: Field, value: Array) -> Any:
+    if isinstance(field.space, Text):
+        return field.space.decode(value)
+    if isinstance(field.space, Choice):
+        return field.space.options[round(float(value))]
+    return round(float(value)) if field.discrete else float(value)
 
 
 def _told(game: Game, moment: Moment, world: int, stage: str) -> list[str]:

@@ -331,3 +331,21 @@ def test_filters_choose_cells(small: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(specs.SpecError, match=said):
             crossed(small, **change)
+
+
+def test_a_cell_is_traced_as_it_was_played(small: Path, tmp_path: Path) -> None:
+    plan = specs.load(small, {}, ["learners"])
+    one = run(plan, tmp_path, workers=1)
+    done = CliRunner().invoke(app, ["trace", str(one), "characters--noisy--contract", "--worlds", "2"])
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in (one / "traces/characters--noisy--contract.jsonl").read_text().splitlines()]
+    table = store.read(one).query("uncertainty == 'noisy' and institution == 'contract' and measure == 'welfare'")
+    for world in (0, 1):
+        fishers = [row for row in rows if row["world"] == world and row["player"].startswith("fisher")]
+        welfare = float(table.query(f"world == {world}")["value"].iloc[0])
+        assert sum(row["does"].get("harvest", 0) >= 0 for row in fishers) == len(fishers)
+        assert sum(row["gets"] for row in fishers) <= welfare + 1e-9  # what a court takes goes to nobody
+        assert {"stock", "month"} <= set(fishers[0]["sees"])
+    wrong = CliRunner().invoke(app, ["trace", str(one), "nothing"])
+    assert wrong.exit_code == 2 and "cell: one of characters--clear--none" in wrong.output.replace("\n", "")
+    assert CliRunner().invoke(app, ["trace", str(tmp_path / "no"), "x"]).exit_code == 2
