@@ -77,6 +77,7 @@ CASES = {
     "HiddenAction": Case(lambda: make("HiddenAction", repetitions=2), equilibrium),
     "HoldUp": Case(lambda: make("HoldUp", ownership=0.5, bargaining="ultimatum"), equilibrium),
     "IncompleteContract": Case(lambda: make("IncompleteContract", remedy="bonus"), equilibrium, 3),
+    "Lewis": Case(lambda: make("Lewis", candidates=3), equilibrium),
     "MatrixGame": Case(lambda: make("MatrixGame", repetitions=5), rivals),
     "Multitask": Case(lambda: make("Multitask"), equilibrium),
     "Naming": Case(lambda: make("Naming", agents=4), anything, 4),

@@ -305,6 +305,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"aversion": None, "cuts": (0.0, 1.5), "fixed": (0.1,)},
         {"skills": (1.0, 2.0), "elasticity": 1.5, "aversion": 0.0, "cuts": (0.0, 0.5, 1.0)},
     ],
+    "Lewis": [{"candidates": 3, "repetitions": 2}, {"partial": True}, {"symbols": 1, "vocabulary": 3}],
 }
 """Parameters with which registered games are examined besides the default ones."""
 

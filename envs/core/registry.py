@@ -37,6 +37,7 @@ _entries: dict[str, dict[str, str]] = {
         "IncompleteContract": "societas.envs.contracting.incomplete_contract:IncompleteContract",
         "Insider": "societas.envs.markets.insider:Insider",
         "Lemons": "societas.envs.markets.lemons:Lemons",
+        "Lewis": "societas.envs.norms.lewis:Lewis",
         "Logrolling": "societas.envs.markets.logrolling:Logrolling",
         "MatchingMarket": "societas.envs.markets.matching_market:MatchingMarket",
         "MatrixGame": "societas.envs.norms.matrix_game:MatrixGame",

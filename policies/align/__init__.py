@@ -1,0 +1,1 @@
+"""Ways of aligning a policy: how it is trained further, and on what."""

@@ -1,0 +1,229 @@
+"""Forgetting: masks against their formulas, what each generation keeps and draws anew, and what comes back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from societas import play
+from societas.envs.norms.lewis import Lewis, topographic_similarity
+from societas.policies.align.forget import (
+    at_random,
+    compare,
+    everything,
+    fit,
+    forget,
+    largest,
+    later,
+    networks_of,
+    paired,
+    untaught,
+    usual,
+)
+from societas.policies.rl import PPO
+
+Table = np.ndarray[Any, Any]
+
+GAME = Lewis(values=3, vocabulary=3)
+BOTH = ("sender", "receiver")
+
+
+def pair(**told: Any) -> dict[str, PPO]:
+    settings = {"hidden": (32,), "rate": 2e-2, "entropy": 0.1, "epochs": 2, "minibatches": 1, "device": "cpu"}
+    return {name: PPO(**{**settings, **told}) for name in BOTH}
+
+
+def accuracy(policies: dict[str, PPO]) -> float:
+    return float(play(GAME, policies, worlds=900, seed=9).measures["accuracy"].mean())
+
+
+def equal(one: dict[str, Table], other: dict[str, Table]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(v, other[name]) for name, v in one.items())
+
+
+class Kept:
+    """Keeps the weights at every moment."""
+
+    def __init__(self) -> None:
+        self.moments: list[dict[str, dict[str, Table]]] = []
+
+    def __call__(self, policies: dict[str, PPO]) -> dict[str, float]:
+        self.moments.append({name: policy.weights for name, policy in policies.items()})
+        return {"accuracy": accuracy(policies)}
+
+
+# ---- masks --------------------------------------------------------------------------------------------------------
+
+
+def test_only_what_the_networks_learn_is_masked() -> None:
+    weights = untaught(GAME, pair(), 3)["sender"].weights
+    masked = set(everything()(weights, 0))
+    assert masked == {f"{net}.{part}.{i}" for net in ("actor", "critic") for part in ("weight", "bias") for i in (0, 1)}
+    assert {"middle", "scale"} <= set(weights) - masked and set(networks_of(weights)) == masked
+
+
+def test_the_largest_are_kept() -> None:
+    weights = {"actor.weight.0": np.array([[[3.0, -5.0, 1.0], [0.5, -2.0, 4.0]]]), "scale": np.ones(2)}
+    for keep, wanted in (
+        (0.0, [[0, 0, 0], [0, 0, 0]]),
+        (0.34, [[0, 1, 0], [0, 0, 1]]),
+        (0.5, [[1, 1, 0], [0, 0, 1]]),
+        (0.99, [[1, 1, 1], [0, 1, 1]]),
+        (1.0, [[1, 1, 1], [1, 1, 1]]),
+    ):
+        found = largest(keep)(weights, 7)
+        assert list(found) == ["actor.weight.0"]
+        np.testing.assert_array_equal(found["actor.weight.0"], np.array([wanted], dtype=bool))
+
+
+def test_of_those_alike_the_first_are_kept_and_a_tenth_of_ten_is_one() -> None:
+    found = largest(0.3)({"critic.bias.1": np.zeros((1, 1, 10))}, 0)["critic.bias.1"]
+    assert found.ravel().tolist() == [True] * 3 + [False] * 7
+    for size in (10, 20, 64, 1000):
+        assert largest(0.1)({"actor.bias.0": np.ones(size)}, 0)["actor.bias.0"].sum() == size // 10
+
+
+def test_a_random_part_is_of_the_share_uniform_and_told_by_the_seed() -> None:
+    weights = {"actor.weight.0": np.ones((1, 8, 5)), "actor.weight.1": np.ones((1, 8, 5))}
+    masks = [at_random(0.3)(weights, seed) for seed in range(400)]
+    assert all(mask[name].sum() == 12 and mask[name].shape == (1, 8, 5) for mask in masks for name in weights)
+    share = np.mean([mask["actor.weight.0"] for mask in masks], axis=0)
+    assert np.abs(share - 0.3).max() < 5 * math.sqrt(0.3 * 0.7 / 400)
+    both = np.mean([mask["actor.weight.0"] & mask["actor.weight.1"] for mask in masks])
+    assert both == pytest.approx(0.09, abs=0.01)  # one weight's part says nothing of another's
+    assert equal(at_random(0.3)(weights, 5), masks[5]) and not equal(masks[5], masks[6])
+
+
+def test_later_layers_are_forgotten_and_a_memory_below_them_is_kept() -> None:
+    weights = untaught(GAME, pair(hidden=(8, 8), memory=4), 0)["sender"].weights
+    for layer in (0, 1, 2):
+        for name, kept in later(layer)(weights, 0).items():
+            number = -1 if ".gru." in name else int(name[-1])
+            assert kept.all() if number < layer else not kept.any(), name
+    assert {"actor.gru.weight", "critic.weight.2"} <= set(later(0)(weights, 0))
+    with pytest.raises(ValueError, match="layer: 0 to 2, the layers that there are, got 3"):
+        later(3)(weights, 0)
+
+
+@pytest.mark.parametrize("rule", [largest, at_random])
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_is_refused(rule: Any, share: float) -> None:
+    with pytest.raises(ValueError, match="keep: a number from 0 to 1"):
+        rule(share)
+
+
+def test_what_is_not_kept_is_fresh() -> None:
+    old, fresh = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([4.0])}, {"a": -np.ones(3), "b": -np.ones(1)}
+    found = forget(old, {"a": np.array([True, False, True])}, fresh)
+    assert found["a"].tolist() == [1.0, -1.0, 3.0] and found["b"].tolist() == [4.0]
+    assert old["a"].tolist() == [1.0, 2.0, 3.0]
+    with pytest.raises(ValueError, match=r"mask: a is \(2,\), the weights \(3,\)"):
+        forget(old, {"a": np.array([True, False])}, fresh)
+    with pytest.raises(ValueError, match="mask: c"):
+        forget(old, {"c": np.array([True])}, fresh)
+
+
+# ---- learning and forgetting in turn ------------------------------------------------------------------------------
+
+
+def test_a_reset_receiver_is_fresh_and_the_sender_untouched() -> None:
+    kept = Kept()
+    budget: dict[str, Any] = {"generations": 3, "episodes": 120, "sessions": 128}
+    found = fit(GAME, pair(), {"receiver": everything()}, **budget, measure=kept, seed=1)
+    one, cleared, two, again, three = kept.moments
+    assert equal(one["sender"], cleared["sender"]) and equal(two["sender"], again["sender"])
+    assert not np.array_equal(cleared["receiver"]["actor.weight.0"], again["receiver"]["actor.weight.0"])
+    for moment in (cleared, again):  # fresh: what nothing has been added to yet
+        assert all((v == 0).all() for name, v in moment["receiver"].items() if ".bias." in name)
+    assert not equal(two["sender"], one["sender"]) and equal(three["sender"], found.policies["sender"].weights)
+    assert [(row["generation"], row["moment"], row["episodes"]) for row in found.rows] == [
+        (1, "learned", 120),
+        (2, "forgot", 120),
+        (2, "learned", 240),
+        (3, "forgot", 240),
+        (3, "learned", 360),
+    ]
+    scores = [row["accuracy"] for row in found.rows]
+    assert max(scores[1], scores[3]) < 0.35 and min(scores[0], scores[2], scores[4]) > 0.5  # chance is 1/9
+
+
+def test_partial_forgetting_keeps_the_same_entries_every_time_and_draws_the_rest_anew() -> None:
+    kept, start = Kept(), untaught(GAME, pair(), 5)
+    fit(GAME, start, usual(*BOTH, 0.25)["partial balanced"], generations=3, episodes=15, sessions=64, measure=kept)
+    one, first, two, second, _ = kept.moments
+    for who in BOTH:
+        mask = largest(0.25)(start[who].weights, 0)
+        for name, stays in mask.items():
+            assert stays.sum() == stays.size // 4
+            for before, after in ((one, first), (two, second)):
+                np.testing.assert_array_equal(before[who][name][stays], after[who][name][stays])
+            if ".weight." in name:
+                for before, after in ((one, first), (two, second), (first, second)):
+                    assert (before[who][name][~stays] != after[who][name][~stays]).all()
+        assert not equal(one[who], two[who])
+
+
+def test_keeping_all_is_forgetting_nothing_bit_for_bit() -> None:
+    budget: dict[str, Any] = {"generations": 2, "episodes": 8, "sessions": 32, "seed": 4}
+    none = fit(GAME, pair(), {}, **budget).policies
+    for rule in (largest(1.0), at_random(1.0)):
+        kept = fit(GAME, pair(), dict.fromkeys(BOTH, rule), **budget).policies
+        assert all(equal(none[who].weights, kept[who].weights) for who in BOTH)
+    other = fit(GAME, pair(), {"sender": later(1)}, **budget).policies
+    assert not equal(none["sender"].weights, other["sender"].weights)
+
+
+def test_it_goes_on_from_what_was_learned_and_the_last_generation_may_be_longer() -> None:
+    first = fit(GAME, pair(), {}, generations=1, episodes=10, sessions=32)
+    kept = Kept()
+    then = fit(GAME, first.policies, {"receiver": largest(0.5)}, generations=2, episodes=1, last=3, measure=kept)
+    assert [row["episodes"] for row in then.rows] == [1, 1, 4]
+    near = kept.moments[0]["sender"]["actor.weight.0"] - first.policies["sender"].weights["actor.weight.0"]
+    fresh = untaught(GAME, pair(), 0)["sender"].weights["actor.weight.0"]
+    assert 0 < np.abs(near).max() < 0.1 < np.abs(fresh - first.policies["sender"].weights["actor.weight.0"]).max()
+
+
+def test_who_does_not_learn_cannot_forget() -> None:
+    with pytest.raises(KeyError, match="no learner 'judge'; there are: sender, receiver"):
+        fit(GAME, pair(), {"judge": everything()}, generations=1, episodes=1)
+
+
+# ---- comparing ----------------------------------------------------------------------------------------------------
+
+
+def test_arms_of_a_seed_begin_alike_and_differences_are_paired() -> None:
+    arms = usual(*BOTH)
+    rows = compare(
+        GAME, pair(), arms, measure=lambda p: {"right": accuracy(p)}, seeds=range(2), generations=2, episodes=20
+    )
+    assert len(rows) == len(arms) * 2 * 3
+    for seed in range(2):
+        begin = {
+            row["right"] for row in rows if row["seed"] == seed and row["episodes"] == 20 and row["generation"] == 1
+        }
+        assert len(begin) == 1
+    last = {(row["arm"], row["seed"]): row["right"] for row in rows if row["episodes"] == 40}
+    wanted = [last["receiver reset", seed] - last["none", seed] for seed in range(2)]
+    assert paired(rows, "right", "receiver reset", "none").tolist() == wanted
+    with pytest.raises(ValueError, match="arm: 'full' is not among"):
+        paired(rows, "right", "full", "none")
+
+
+@pytest.mark.slow
+def test_accuracy_comes_back_after_partial_forgetting() -> None:
+    """Forgetting nine tenths costs most of the accuracy; a longer last generation brings it back."""
+    game = Lewis()
+
+    def measure(policies: dict[str, PPO]) -> dict[str, float]:
+        right = play(game, policies, worlds=2048, seed=9).measures["accuracy"].mean()
+        return {"accuracy": float(right), "similarity": topographic_similarity(game, policies["sender"])}
+
+    arms = {name: rules for name, rules in usual(*BOTH).items() if name != "receiver reset"}
+    learners = pair(hidden=(64,), activation="relu")
+    rows = compare(game, learners, arms, measure=measure, seeds=range(2), generations=3, episodes=100, last=300)
+    mine = [row for row in rows if row["arm"] == "partial balanced"]
+    assert max(row["accuracy"] for row in mine if row["moment"] == "forgot") < 0.4
+    assert paired(rows, "accuracy", "partial balanced", "none").mean() > -0.25
