@@ -135,6 +135,11 @@ class Scorer:
             model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype, attn_implementation="sdpa")
         return cls(model, tokenizer, device=place, chunk=chunk)
 
+    def frozen(self) -> Scorer:
+        """Return the model as it is now, for reference; it shares nothing with what goes on learning, kept prefixes least."""
+        model = copy.deepcopy(self.model).requires_grad_(False)
+        return Scorer(model, self.tokenizer, device=str(self.device), chunk=self.chunk)
+
     def tokens(self, chat: Chat) -> list[int]:
         """Return the tokens of a prompt: the tokenizer's chat template if it has one, else plain text, then the answer."""
         turns = [{"role": "system", "content": chat.system}, {"role": "user", "content": chat.user}]

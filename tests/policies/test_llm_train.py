@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import tiny_llama, tiny_tokenizer
 
 from societas.envs.core.episodes import play
 from societas.envs.core.registry import create
@@ -288,3 +289,18 @@ def test_under_a_contract_effort_is_learned_from_rewards() -> None:
         found = play(game, {"agent": learned, "principal": principal}, worlds=60, seed=1).measures
         effort[bonus] = float(found["effort"].mean())
     assert effort[0.5] < 0.3 and effort[10.0] > 0.7
+
+
+def test_the_reference_of_kl_stays_as_it_was_while_the_model_learns() -> None:
+    """What is kept of prompts between calls is each model's own."""
+    scorer = Scorer(tiny_llama(), tiny_tokenizer(), device="cpu")
+    chats, options = [Chat("rules", "what now?", '{"act": ')], [["1}", "2}", "30}"]]
+    before = scorer.score(chats, options)[0]
+    reference = scorer.frozen()
+    with torch.no_grad():
+        for weight in scorer.model.parameters():
+            weight += 0.05
+    scorer.forget()
+    after = scorer.score(chats, options)[0]
+    assert np.abs(after - before).max() > 0.01
+    np.testing.assert_allclose(reference.score(chats, options)[0], before, atol=1e-4)

@@ -141,8 +141,7 @@ class _Learner:
 
         self.adam = torch.optim.AdamW(self.weights, weight_decay=0.0)
         if self.training.kl:
-            self.reference = copy.copy(self.scorer)
-            self.reference.model = copy.deepcopy(self.scorer.model).requires_grad_(False)
+            self.reference = self.scorer.frozen()
 
     def _credit(self, whose: str) -> Callable[[Outcome], NDArray[np.float64]]:
         """Return the function from an outcome to what each seat is credited with, (worlds, seats)."""
