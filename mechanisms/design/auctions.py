@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ...envs.core import chance, validate
-from ...envs.core.arrays import Array, constant, namespace, to_numpy
+from ...envs.core.arrays import Array, constant, namespace, to_numpy, total
 from ...envs.core.fields import Field, Real, Role
 from ...envs.core.game import Acts, Benchmarks, Level, Measure, Seen
 from ...envs.core.rounds import Record, RoundGame, RoundState, Settled
@@ -711,7 +711,7 @@ class LearnedAuction(RoundGame):
             sums={
                 "revenue": xp.sum(payments, axis=-1),
                 "sold": xp.sum(shares, axis=(-2, -1)) / m,
-                "shading": xp.sum(values - offered, axis=(-2, -1)) / (n * m),
+                "shading": total(total(values - offered)) / (n * m),
             },
         )
 

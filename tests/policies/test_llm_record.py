@@ -350,7 +350,8 @@ for i in range(50):
 def start(script: str, *args: str) -> subprocess.Popen[bytes]:
     """Run some lines in another process, with what this file has."""
     head = "import sys, pathlib\nfrom test_llm_record import *\npath, name = pathlib.Path(sys.argv[1]), sys.argv[2]\n"
-    here = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    own = Path(__file__).parent
+    here = os.pathsep.join([str(own), str(own.parent), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-c", head + script, *args]
     return subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": here})
 
