@@ -1,10 +1,12 @@
 """Training by PPO: environment steps a second, playing and learning together, next to Stable-Baselines3 on subprocesses.
 
-Run ``python benchmarks/rl.py`` (options: ``--rounds``, ``--seconds``, ``--json FILE``). All learn in the same commons of five
-users with networks of the same shape, as many epochs over what was played, on one thread; Stable-Baselines3 has eight
-environments besides, each a process. Each round times all in turns; rates and ratios are medians over the rounds. Then it
-takes apart the time of a rollout: the game (what is seen, the step, its chance), the network (outputs, draws,
-probabilities), and the rest, which is the library's own. With a GPU there is one more row, of 65,536 worlds.
+Run ``python benchmarks/rl.py`` on a machine that does nothing else, else two threads wait for each other
+(options: ``--rounds``, ``--seconds``, ``--json FILE``). All learn in the same commons of five users with networks of the
+same shape, as many epochs over what was played, on one thread and on two; Stable-Baselines3 has eight
+environments besides, each a process, so that it has two cores with one thread too. Each round times all in turns;
+rates are medians over the rounds, and so are ratios to the faster of Stable-Baselines3's two. Then it takes apart the time
+of a rollout on one thread: the game (what is seen, the step, its chance), the network (outputs, draws, probabilities), and
+the rest, which is the library's own. With a GPU there is one more row, of 65,536 worlds.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ GOAL, MOST = 10.0, 0.15
 
 EPOCHS, WORLDS, ON_GPU = 10, 1_024, 65_536
 PROCESSES, STEPS, BATCH = 8, 256, 64
+THREADS = (1, 2)
+PEER = "Stable-Baselines3, one of five learns"
 
 
 def commons() -> Game:
@@ -91,8 +95,9 @@ class Ours:
         return sum(part.numel() for group in self.training.learners[0].groups for part in group)
 
 
-def rate(update: Callable[[], int], seconds: float) -> float:
-    """Return environment steps a second over so many seconds at least."""
+def rate(update: Callable[[], int], threads: int, seconds: float) -> float:
+    """Return environment steps a second over so many seconds at least, on so many threads of torch."""
+    torch.set_num_threads(threads)
     begin, steps = time.perf_counter(), 0
     while (passed := time.perf_counter() - begin) < seconds:
         steps += update()
@@ -138,32 +143,37 @@ def shares(ours: Ours, times: int) -> dict[str, float]:
 
 def measure(rounds: int, seconds: float) -> dict[str, Any]:
     """Time all in turns; return medians."""
-    theirs = Theirs()
-    all_: dict[str, Any] = {"Stable-Baselines3, one of five learns": theirs}
-    all_ |= {"societas, one of five learns": Ours(False), "societas, all five learn": Ours(True)}
+    theirs, one, everyone = Theirs(), Ours(False), Ours(True)
+    told = {PEER: theirs, "societas, one of five learns": one, "societas, all five learn": everyone}
+    all_: dict[str, tuple[Any, int]] = {
+        f"{name}, {threads} thread{'s' if threads > 1 else ''}": (update, threads)
+        for name, update in told.items()
+        for threads in THREADS
+    }
     if torch.cuda.is_available():
-        all_[f"societas, all five learn, {ON_GPU:,} worlds on {torch.cuda.get_device_name()}"] = Ours(
-            True, "cuda", ON_GPU
-        )
-    sizes = {name: update.size for name, update in all_.items()}
+        name = f"societas, all five learn, {ON_GPU:,} worlds on {torch.cuda.get_device_name()}"
+        all_[name] = Ours(True, "cuda", ON_GPU), 1
+    sizes = {name: update.size for name, (update, _) in all_.items()}
     if len(set(sizes.values())) > 1:
         raise RuntimeError(f"the networks differ: {sizes}")
     rates: dict[str, list[float]] = {name: [] for name in all_}
-    for update in all_.values():
+    for update, threads in all_.values():
+        torch.set_num_threads(threads)
         update()
     for number in range(rounds):
-        for name, update in list(all_.items())[:: 1 if number % 2 else -1]:
-            rates[name].append(rate(update, seconds))
+        for name, (update, threads) in list(all_.items())[:: 1 if number % 2 else -1]:
+            rates[name].append(rate(update, threads, seconds))
     theirs.env.close()
-    first = rates[next(iter(all_))]
+    best = [max(found) for found in zip(*(rates[name] for name in rates if name.startswith(PEER)), strict=True)]
     rows = {
         name: {
             "steps": statistics.median(found),
-            "ratio": statistics.median(a / b for a, b in zip(found, first, strict=True)),
+            "ratio": statistics.median(a / b for a, b in zip(found, best, strict=True)),
         }
         for name, found in rates.items()
     }
-    parts = [shares(all_["societas, all five learn"], 5) for _ in range(rounds)]
+    torch.set_num_threads(1)
+    parts = [shares(everyone, 5) for _ in range(rounds)]
     return {"rows": rows, "rollout": {part: statistics.median(p[part] for p in parts) for part in parts[0]}}
 
 
@@ -173,7 +183,7 @@ def show(results: dict[str, Any], console: Console) -> None:
     for name, side in (("who", "left"), ("steps a second", "right"), ("times", "right"), ("decisions", "right")):
         table.add_column(name, justify=side)  # type: ignore[arg-type]
     for name, row in results["rows"].items():
-        verdict = "" if name.startswith("Stable") else " met" if row["ratio"] >= GOAL else " missed"
+        verdict = "" if name.startswith(PEER) else " met" if row["ratio"] >= GOAL else " missed"
         decisions = row["steps"] * (5 if "all five" in name else 1)
         table.add_row(name, f"{row['steps']:,.0f}", f"{row['ratio']:.1f}{verdict}", f"{decisions:,.0f}")
     console.print(table)
@@ -194,7 +204,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--json", type=Path, default=None)
     given = parser.parse_args()
-    torch.set_num_threads(1)
     results = measure(given.rounds, given.seconds)
     show(results, Console())
     if given.json is not None:

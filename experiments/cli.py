@@ -15,6 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich takes a third of the time of --help
 )
 
 
@@ -519,12 +520,49 @@ def claims(
 
 
 @app.command()
-def fetch(model: Annotated[str, typer.Argument(help="The model to fetch: smollm2.")] = "smollm2") -> None:
-    """Fetch a language model once, into the user's cache."""
+def fairness(
+    policy: Annotated[str, typer.Argument(help="'random', 'llm:model=smollm2', ...")],
+    mode: Annotated[list[str], typer.Option(help="generate or menu; both by default.")] = [],  # noqa: B006  (typer copies it)
+    worlds: Annotated[int, typer.Option(help="How often each instance is asked.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of all chance.")] = 0,
+    picture: Annotated[Path | None, typer.Option(help="Draw the shares into this SVG file.")] = None,
+) -> None:
+    """Ask a policy to divide goods; say which notions of fairness its allocations satisfy, beside people's."""
+    from .fairness import MODES, save
+    from .fairness import fairness as ask
+
+    try:
+        found = [ask(policy, mode=one, worlds=worlds, seed=seed) for one in mode or MODES]
+    except (FileNotFoundError, ImportError, KeyError, TypeError, ValueError) as error:
+        raise _fail(error.args[0] if isinstance(error, KeyError) else error) from error
+    for one in found:
+        typer.echo(one)
+    if picture is not None:
+        typer.echo(save(found, picture))
+
+
+@app.command()
+def fetch(
+    model: Annotated[str, typer.Argument(help="smollm2, or substrate, which is trained here.")] = "smollm2",
+) -> None:
+    """Fetch a language model once, or make it, into the user's cache."""
+    if model == "substrate":
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from ..policies.align.substrate import make
+
+        with Progress(console=Console(stderr=True)) as progress:
+            task = progress.add_task("", total=1.0)
+            folder = make(tell=lambda what, part: progress.update(task, description=what, completed=part))
+        typer.echo(folder)
+        return
     from ..policies.llm.models import fetch_smollm2
 
     if model != "smollm2":
-        raise _fail(f"model: 'smollm2', got {model!r}; any folder with a transformers model can be used as it is")
+        raise _fail(
+            f"model: 'smollm2' or 'substrate', got {model!r}; any folder with a transformers model can be used as it is"
+        )
     typer.echo(fetch_smollm2(progress=typer.echo))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from ..envs.core import validate
-from ..envs.core.arrays import Array, total
+from ..envs.core.arrays import Array, to_float, total
 from ..envs.core.game import Game, Outcome
 from ..envs.core.mechanism import Institution, Mechanism, chosen, every, joined, several
 
@@ -26,10 +26,14 @@ class Prosocial(Mechanism):
         From -1 (pure rivalry between two) over 0 (the game itself) to 1 (all want the highest total reward).
     roles
         Roles that care, about all others in the game; empty for all.
+    outsiders
+        Whether those outside the game count too, such as the customers of firms: what is weighed is the game's welfare
+        less one's own reward.
     """
 
     weight: float = 0.5
     roles: tuple[str, ...] = ()
+    outsiders: bool = False
 
     budget = None
 
@@ -65,10 +69,15 @@ class Caring(Institution):
         weight = self.mechanism.weight
         who = "Everyone" if self.caring == every(self.base) else f"Each {' and each '.join(self.caring)}"
         what = f"plus {weight:g}" if weight > 0 else f"less {-weight:g}"
-        return f"{who} minds what the others get: its reward is what it is paid, {what} times the sum of what all others are paid."
+        others = (
+            "all others get, those outside the game included" if self.mechanism.outsiders else "all others are paid"
+        )
+        return f"{who} minds what the others get: its reward is what it is paid, {what} times the sum of what {others}."
 
     def settle(self, own: Any, outcome: Outcome, ended: Array, u: Array) -> tuple[Any, Outcome]:
         """Add the others' rewards; welfare stays."""
-        weight, together = self.mechanism.weight, total(joined(outcome.rewards, every(self.base)))[..., None]
+        weight = self.mechanism.weight
+        inside = total(joined(outcome.rewards, every(self.base)))
+        together = (to_float(outcome.welfare) if self.mechanism.outsiders else inside)[..., None]
         cares = {name: (1.0 - weight) * outcome.rewards[name] + weight * together for name in self.caring}
         return own, outcome._replace(rewards={**outcome.rewards, **cares})

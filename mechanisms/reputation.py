@@ -34,7 +34,9 @@ class Reputation(Mechanism):
     good
         Options of the field that are good acts; all others are bad.
     limit
-        Where the field is a number: values up to it are good acts. Either this or ``good`` is given.
+        Where the field is a number: values up to it are good acts.
+    least
+        Where the field is a number: values from it on are good acts. One of this, ``limit`` and ``good`` is given.
     norm
         ``"none"`` (the game itself), ``"image"``, ``"standing"`` or ``"stern"``.
     public
@@ -57,6 +59,7 @@ class Reputation(Mechanism):
     noise: float = 0.0
     most: int = 5
     roles: tuple[str, ...] = ()
+    least: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse parameters out of range."""
@@ -70,7 +73,7 @@ class Reputation(Mechanism):
     @property
     def rule(self) -> Rule:
         """Which acts are good."""
-        return Rule(self.field, self.good, self.limit, "good")
+        return Rule(self.field, self.good, self.limit, "good", self.least)
 
     @classmethod
     def suited(cls, game: Game) -> Self:

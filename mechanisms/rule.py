@@ -15,7 +15,7 @@ from ..envs.core.mechanism import Unfit, joined
 
 @dataclass(frozen=True)
 class Rule:
-    """Which acts are wrong, by a verifiable field: those above a limit, or some options.
+    """Which acts are wrong, by a verifiable field: those above a limit, those below a least value, or some options.
 
     Parameters
     ----------
@@ -24,7 +24,9 @@ class Rule:
     options
         Options of the field, where it is a choice.
     limit
-        Where the field is a number: values above it are wrong. Either this or ``options`` is given.
+        Where the field is a number: values above it are wrong.
+    least
+        Where the field is a number: values below it are wrong. One of this, ``limit`` and ``options`` is given.
     sort
         ``"wrong"``: the options are wrong and all others right; ``"good"``: the other way round.
     """
@@ -33,16 +35,19 @@ class Rule:
     options: tuple[str, ...] = ()
     limit: float | None = None
     sort: str = "wrong"
+    least: float | None = None
 
     def __post_init__(self) -> None:
-        """Ask for either options or a limit."""
-        if bool(self.options) == (self.limit is not None):
+        """Ask for options, a limit or a least value."""
+        if bool(self.options) + (self.limit is not None) + (self.least is not None) != 1:
+            least = "" if self.least is None else f" and least={self.least!r}"
             raise ValueError(
                 f"{self.sort}, limit: either the options of {self.field!r} that are {self.sort}, or a limit if it is a "
-                f"number; got {self.sort}={self.options!r} and limit={self.limit!r}"
+                f"number; got {self.sort}={self.options!r} and limit={self.limit!r}{least}"
             )
-        if self.limit is not None:
-            validate.real("limit", self.limit)
+        for name in ("limit", "least"):
+            if (bound := getattr(self, name)) is not None:
+                validate.real(name, bound)
 
     @classmethod
     def suited(cls, game: Game) -> Self:
@@ -85,9 +90,9 @@ class Rule:
             )
         for name in held:
             space = find(game.role(name).sees, self.field, name).space
-            if self.limit is not None and isinstance(space, Choice):
+            if not self.options and isinstance(space, Choice):
                 raise Unfit(
-                    f"limit: field {self.field!r} is {space}; say in `{self.sort}` which options are {self.sort}"
+                    f"{'limit' if self.least is None else 'least'}: field {self.field!r} is {space}; say in `{self.sort}` which options are {self.sort}"
                 )
             if self.options and not (isinstance(space, Choice) and set(self.options) <= set(space.options)):
                 listed = ", ".join(map(repr, self.options))
@@ -103,6 +108,8 @@ class Rule:
     def _judge(self, role: Role, did: Array) -> Array:
         if self.limit is not None:
             return did > self.limit
+        if self.least is not None:
+            return did < self.least
         space = find(role.sees, self.field, role.name).space
         assert isinstance(space, Choice)
         found = did < 0
@@ -115,4 +122,6 @@ class Rule:
         """The wrong acts in words, or the good ones."""
         if self.limit is not None:
             return f"{self.field} {'above' if self.sort == 'wrong' else 'up to'} {self.limit:g}"
+        if self.least is not None:
+            return f"{self.field} {'below' if self.sort == 'wrong' else 'of at least'} {self.least:g}"
         return f"{self.field} " + " or ".join(f'"{option}"' for option in self.options)

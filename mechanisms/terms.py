@@ -156,11 +156,73 @@ class Quota(Terms):
 
     def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], deal: Deal) -> Array:
         """Return fine x excess / (n - 1) to each of the others."""
-        quantity = to_float(facts[self.field])
-        xp, n = namespace(quantity), quantity.shape[-1]
-        excess = xp.clip(quantity - numbers["limit"][..., None], 0.0, None)
-        others = 1.0 - xp.eye(n, dtype=xp.float64, device=device_of(quantity))
-        return (self.fine / (n - 1)) * excess[..., :, None] * others
+        return _fined(to_float(facts[self.field]) - numbers["limit"][..., None], self.fine)
+
+
+@dataclass(frozen=True)
+class Duty(Terms):
+    """A least quantity; who falls short of it pays a fine on the shortfall, shared equally among the others.
+
+    Parameters
+    ----------
+    least
+        Least that is owed a round, in the field's unit.
+    fine
+        What each unit below it costs, in units of reward.
+    field
+        The verifiable quantity.
+    """
+
+    least: float = 1.0
+    fine: float = 2.0
+    field: str = "given"
+
+    def __post_init__(self) -> None:
+        """Refuse parameters out of range."""
+        validate.real("least", self.least, -1e6, 1e6)
+        validate.real("fine", self.fine, 0.0)
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """The quantity that is owed."""
+        return (self.field,)
+
+    @property
+    def figures(self) -> tuple[Field, ...]:
+        """The duty and the fine."""
+        low, high = min(self.least, 0.0), max(self.least, 0.0)
+        duty = Field("least", Real(low, high), f"the least {self.field} that the contract asks of each a round")
+        return (duty, Field("fine", Real(0.0, self.fine), "what each unit below it costs under the contract"))
+
+    @property
+    def fixed(self) -> Mapping[str, float]:
+        """Both."""
+        return {"least": self.least, "fine": self.fine}
+
+    @property
+    def text(self) -> str:
+        """The terms in words."""
+        return (
+            f"each comes to at least {self.least:g} of {self.field} a round; who falls short owes {self.fine:g} for each "
+            "unit below, in equal parts to the others who are bound"
+        )
+
+    def suit(self, deal: Deal) -> None:
+        """Ask for a single number."""
+        field = deal.field_of_all(self.field)
+        if isinstance(field.space, Choice) or field.each:
+            raise Unfit(f"Duty: a least value needs a field that is a single number, {field.name!r} is {field.space}")
+
+    def owed(self, numbers: Mapping[str, Array], facts: Mapping[str, Array], deal: Deal) -> Array:
+        """Return fine x shortfall / (n - 1) to each of the others."""
+        return _fined(numbers["least"][..., None] - to_float(facts[self.field]), self.fine)
+
+
+def _fined(by: Array, fine: float) -> Array:
+    """Return what each owes each of the others (*batch, n, n) for doing wrong ``by`` (*batch, n)."""
+    xp, n = namespace(by), by.shape[-1]
+    others = 1.0 - xp.eye(n, dtype=xp.float64, device=device_of(by))
+    return (fine / (n - 1)) * xp.clip(by, 0.0, None)[..., :, None] * others
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,12 @@ def test_an_example_is_short_and_prints_what_its_page_says(name: str, tmp_path: 
     [
         "README.md",
         "docs/algorithmic-pricing.md",
+        "docs/asking-what-is-the-norm.md",
         "docs/better-mechanisms.md",
         "docs/contracting.md",
         "docs/experiments.md",
         "docs/faces.md",
+        "docs/fairness.md",
         "docs/mechanisms.md",
         "docs/norms.md",
         "docs/other-trainers.md",

@@ -7,9 +7,10 @@ calling ``register``.
 
 from __future__ import annotations
 
-import difflib
+import functools
 import importlib
-import importlib.metadata
+import sys
+from pathlib import Path
 from typing import Any
 
 KINDS = ("games", "mechanisms", "policies", "parts")
@@ -70,13 +71,15 @@ _entries: dict[str, dict[str, str]] = {
         "Contract": "societas.mechanisms.contract:Contract",
         "Disclose": "societas.mechanisms.disclose:Disclose",
         "Exclude": "societas.mechanisms.exclude:Exclude",
+        "Forget": "societas.mechanisms.forget:Forget",
         "GraduatedSanction": "societas.mechanisms.graduated_sanction:GraduatedSanction",
         "HiddenType": "societas.mechanisms.hidden_type:HiddenType",
         "Identity": "societas.mechanisms.identity:Identity",
         "InequityAversion": "societas.mechanisms.inequity_aversion:InequityAversion",
+        "Inspect": "societas.mechanisms.inspect:Inspect",
+        "Matching": "societas.mechanisms.matching:Matching",
         "Mediator": "societas.mechanisms.mediator:Mediator",
         "Misspecify": "societas.mechanisms.misspecify:Misspecify",
-        "Matching": "societas.mechanisms.matching:Matching",
         "Monitor": "societas.mechanisms.monitor:Monitor",
         "Noise": "societas.mechanisms.noise:Noise",
         "NormUncertainty": "societas.mechanisms.norm_uncertainty:NormUncertainty",
@@ -85,6 +88,7 @@ _entries: dict[str, dict[str, str]] = {
         "PreferenceUncertainty": "societas.mechanisms.preference_uncertainty:PreferenceUncertainty",
         "Prosocial": "societas.mechanisms.prosocial:Prosocial",
         "Redistribute": "societas.mechanisms.redistribute:Redistribute",
+        "Regulate": "societas.mechanisms.regulate:Regulate",
         "Reputation": "societas.mechanisms.reputation:Reputation",
         "RightsAuction": "societas.mechanisms.rights_auction:RightsAuction",
         "Sanction": "societas.mechanisms.sanction:Sanction",
@@ -101,6 +105,7 @@ _entries: dict[str, dict[str, str]] = {
         "Compensation": "societas.mechanisms.terms:Compensation",
         "Constrained": "societas.policies.llm.constrained:Constrained",
         "Court": "societas.mechanisms.court:Court",
+        "Duty": "societas.mechanisms.terms:Duty",
         "Linear": "societas.mechanisms.schedules:Linear",
         "Quota": "societas.mechanisms.terms:Quota",
         "Recorded": "societas.policies.llm.record:Recorded",
@@ -112,8 +117,10 @@ _entries: dict[str, dict[str, str]] = {
         "Training": "societas.policies.llm.train.training:Training",
     },
     "policies": {
+        "aligned": "societas.policies.align.aligned:Aligned",
         "callable": "societas.policies.callable:Callable",
         "calvano": "societas.policies.calvano:Calvano",
+        "company": "societas.policies.company:Company",
         "constant": "societas.policies.constant:Constant",
         "cross_entropy": "societas.policies.cross_entropy:CrossEntropy",
         "equilibrium": "societas.policies.equilibrium:Equilibrium",
@@ -140,9 +147,29 @@ def entries(kind: str) -> dict[str, str]:
         raise ValueError(f"kind: one of {', '.join(KINDS)}, got {kind!r}")
     if kind not in _discovered:
         _discovered.add(kind)
-        for point in importlib.metadata.entry_points(group=f"societas.{kind}"):
-            _entries[kind].setdefault(point.name, point.value)
+        if _others():
+            from importlib.metadata import entry_points
+
+            for point in entry_points(group=f"societas.{kind}"):
+                _entries[kind].setdefault(point.name, point.value)
     return dict(sorted(_entries[kind].items()))
+
+
+@functools.cache
+def _others() -> bool:
+    """Say whether any installed distribution may add something.
+
+    Most have none, and to look for the word in their files takes a tenth of the time that ``importlib.metadata`` takes to
+    be imported and to read them. What does not lie in a folder on ``sys.path`` is not found: call ``register`` there.
+    """
+    for folder in dict.fromkeys(sys.path):
+        for found in Path(folder or ".").glob("*.*-info/entry_points.txt"):
+            try:
+                if b"[societas." in found.read_bytes():
+                    return True
+            except OSError:
+                continue
+    return False
 
 
 def register(kind: str, name: str, target: str | type) -> None:
@@ -158,6 +185,8 @@ def resolve(kind: str, name: str) -> Any:
     """Return the class registered under a name; the error suggests the nearest names."""
     known = entries(kind)
     if name not in known:
+        import difflib
+
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise KeyError(f"no {kind} entry named {name!r}{hint} There are: {', '.join(known)}")

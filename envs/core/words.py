@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,6 +130,20 @@ def prompt(game: Game, role: Role, index: int, seen: dict[str, Array], stage: in
     task = "Decide now: " + "; ".join(f"{field.name} - {field.means}" for field in asked) + "."
     form = "{" + ", ".join(f'"{field.name}": {example(field)}' for field in asked) + "}"
     return "\n".join([task, f"Answer with JSON only, of the form {form}", *sight, who])
+
+
+def brief(game: Game, role: Role, index: int, seen: dict[str, Array], stage: int) -> str:
+    """Return the same in few words, for small models: the game, what the player sees, who it is, and what it decides.
+
+    Values stand without units, and those of several players in their order.
+    """
+    asked = role.deciding(game.stages[stage].name, index)
+    sight = (
+        f"{field.name} " + (" ".join(number(bare, v) for v in values) if field.each else number(bare, values))
+        for field, values in ((field, seen[field.name]) for field in role.sees)
+        for bare in (replace(field, unit=""),)
+    )
+    return f"{game.name}: {', '.join(sight)}; {role.player(index)}: {', '.join(field.name for field in asked) or 'nothing'}"
 
 
 def _space_schema(field: Field) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from ..core.rounds import Record, RoundGame, RoundState, Settled
 
 POINTS = 100  # what all goods together are worth to a person, where values are drawn
 TOLERANCE = 1e-9  # in points: a gap below it is none
-MOST = 3_000  # allocations that are compared
+MOST = 10_000  # allocations that are compared
+NOBODY = "nobody"
 
 GAPS = {
     "equitable": "equity_gap",
@@ -68,12 +69,14 @@ def everything(values: Array, owners: Array, money: Array) -> list[Array]:
     return found
 
 
-def gaps(values: Array, owner: Array, money: Array, owners: Array, moneys: Array) -> Record:
+def gaps(values: Array, owner: Array, money: Array, owners: Array, moneys: Array, discard: bool = False) -> Record:
     """Return how far an allocation is from each property in ``GAPS``, in points, {property: (*batch)}.
 
     With u_i what person i gets, by its own values:
 
-    - equitable: as equal as can be; max u - min u less the least there is (Herreiner and Puppe 2010);
+    - equitable: as equal as can be; max u - min u less the least there is (Herreiner and Puppe 2010). Where goods may be
+      given to nobody, to leave somebody with nothing that need not have nothing counts as if one person got everything
+      (to throw all away would otherwise be as equal as can be);
     - envy_free: nobody prefers what another gets; max_ij u_i(bundle_j) - u_i(bundle_i) (Foley 1967);
     - ef1: nobody does once some good is taken out of the other's bundle (Lipton et al. 2004; Budish 2011);
     - maximin: the worst-off gets as much as can be; the most there is less min u (Rawls 1971);
@@ -86,6 +89,8 @@ def gaps(values: Array, owner: Array, money: Array, owners: Array, moneys: Array
         As for ``worth``.
     owners, moneys
         All allocations, as for ``everything``.
+    discard
+        Whether goods may be given to nobody, whose index is the number of people.
     """
     cross, best = worth(values, owner, money)
     xp, people = namespace(cross), values.shape[-2]
@@ -93,16 +98,23 @@ def gaps(values: Array, owner: Array, money: Array, owners: Array, moneys: Array
     others = everything(values, owners, moneys)
     least, most = functools.reduce(xp.minimum, others), functools.reduce(xp.maximum, others)
     sums = functools.reduce(lambda a, b: a + b, others)
+    low, high = xp.min(mine, axis=-1), xp.max(mine, axis=-1)
+    apart, unequal = most - least, high - low
+    if discard:
+        all_to_one, possible = xp.max(most, axis=-1), xp.max(least, axis=-1) > TOLERANCE
+        apart = xp.where(least > TOLERANCE, apart, all_to_one[..., None])
+        unequal = xp.where(possible & (low <= TOLERANCE), all_to_one, unequal)
+        apart = xp.where(possible[..., None], apart, most - least)
     harmless = others[0] >= mine[..., :1] - TOLERANCE
     for i in range(1, people):
         harmless = harmless & (others[i] >= mine[..., i : i + 1] - TOLERANCE)
     together = total(mine)
     envy = cross - mine[..., :, None]
     return {
-        "equitable": xp.max(mine, axis=-1) - xp.min(mine, axis=-1) - xp.min(most - least, axis=-1),
+        "equitable": unequal - xp.min(apart, axis=-1),
         "envy_free": xp.max(xp.max(envy, axis=-1), axis=-1),
         "ef1": xp.clip(xp.max(xp.max(envy - best, axis=-1), axis=-1), 0.0, None),
-        "maximin": xp.max(least, axis=-1) - xp.min(mine, axis=-1),
+        "maximin": xp.max(least, axis=-1) - low,
         "pareto": xp.max(xp.where(harmless, sums, together[..., None]), axis=-1) - together,
         "utilitarian": xp.max(sums, axis=-1) - together,
     }
@@ -138,6 +150,8 @@ class Allocation(RoundGame):
         For each person the value of each good, in points; empty for values that are drawn.
     repetitions
         Rounds of an episode; nothing carries over but what is remembered.
+    discard
+        Whether a good may be given to nobody, as in the experiments of Herreiner and Puppe.
     """
 
     people: int = 3
@@ -147,6 +161,7 @@ class Allocation(RoundGame):
     coin: float = 10.0
     values: tuple[tuple[float, ...], ...] = ()
     repetitions: int = 1
+    discard: bool = False
 
     reports = (
         Measure(
@@ -186,7 +201,7 @@ class Allocation(RoundGame):
             raise ValueError(f"values: {self.people} rows of {self.goods} numbers, or empty, got {self.values!r}")
         else:
             object.__setattr__(self, "values", ())
-        count = self.people**self.goods * math.comb(self.coins + self.people - 1, self.people - 1)
+        count = (self.people + self.discard) ** self.goods * math.comb(self.coins + self.people - 1, self.people - 1)
         if count > MOST:
             raise ValueError(
                 f"goods, coins: at most {MOST} allocations, got {count} of {self.goods} goods and {self.coins} coins among "
@@ -221,9 +236,10 @@ class Allocation(RoundGame):
             else f"{self.names[0]} proposes who gets what. Then each of the others accepts or refuses. If all accept, so it is "
             "done; if anyone refuses, nobody gets anything."
         )
+        left = "may be given to nobody" if self.discard else "is given to somebody"
         return (
             f"{self.goods} goods ({', '.join(self.labels)}) are divided among {self.people} people ({', '.join(self.names)}). A "
-            f"good cannot be cut, and each is given to somebody. Every person has a value for every good, in points, and all "
+            f"good cannot be cut, and each {left}. Every person has a value for every good, in points, and all "
             f"values are known to all. What a person gets is worth to it the sum of its own values of it. {drawn}{money}\n{means} "
             "Each person's reward is what it gets, in points by its own values."
         )
@@ -243,7 +259,10 @@ class Allocation(RoundGame):
     def cast(self) -> tuple[Role, ...]:
         """A spectator and people, or a proposer and responders."""
         top = max([float(POINTS), *(value for row in self.values for value in row)])
-        whose, points = Choice(self.names), Real(0.0, max([float(POINTS), *map(sum, self.values)]) + self.money)
+        whose, points = (
+            Choice((*self.names, *((NOBODY,) if self.discard else ()))),
+            Real(0.0, max([float(POINTS), *map(sum, self.values)]) + self.money),
+        )
         sees = [
             Field(f"value_{i}", Real(0.0, top), f"what each good is worth to {name}", "points", self.labels, verifiable=True)
             for i, name in enumerate(self.names)
@@ -305,7 +324,7 @@ class Allocation(RoundGame):
         """All allocations: who gets each good, and each person's money."""
         splits = [s for s in itertools.product(range(self.coins + 1), repeat=self.people - 1) if sum(s) <= self.coins]
         owners, moneys = [], []
-        for owner in itertools.product(range(self.people), repeat=self.goods):
+        for owner in itertools.product(range(self.people + self.discard), repeat=self.goods):
             for s in splits:
                 owners.append(owner)
                 moneys.append(tuple(self.coin * c for c in (*s, self.coins - sum(s))))
@@ -350,7 +369,7 @@ class Allocation(RoundGame):
         proposal, values = acts[self.roles[0].name], self.everyones(nature)
         owner, money = to_int(proposal["to"]), self.paid(proposal)
         xp, (owners, moneys) = namespace(values), self.table
-        found = gaps(values, owner, money, constant(values, owners), constant(values, moneys))
+        found = gaps(values, owner, money, constant(values, owners), constant(values, moneys), self.discard)
         cross, _ = worth(values, owner, money)
         mine = xp.stack([cross[..., i, i] for i in range(self.people)], axis=-1)
         agreed = mine[..., 0] * 0.0 + 1.0
@@ -372,7 +391,7 @@ class Allocation(RoundGame):
         """Return how far every allocation of ``table`` is from each property, by values (people, goods): {property: gaps}."""
         owners, moneys = (np.asarray(part) for part in self.table)
         each = np.broadcast_to(np.asarray(values, dtype=float), (len(owners), self.people, self.goods))
-        return gaps(each, owners, moneys, owners, moneys)
+        return gaps(each, owners, moneys, owners, moneys, self.discard)
 
     @functools.cached_property
     def best(self) -> float:

@@ -14,7 +14,7 @@ from ...envs.core import measures, validate
 from ..llm.policy import Decision, LanguageModel
 from ..llm.train.learning import _Job, _Learner
 from ..llm.train.training import returns
-from .stable import Society, finish, mean_ratings, prepare
+from .stable import Societies, finish, mean_ratings, prepare
 
 if TYPE_CHECKING:
     from ...envs.core.game import Game, Outcome
@@ -187,9 +187,6 @@ class _Payoffs:
         self.names = tuple(role.name for role in game.roles)
         before = sum(r.count for r in game.roles[: self.names.index(role)])
         self.seats = [before + seat for seat in seats]
-        self.clear()
-
-    def clear(self) -> None:
         self.steps: list[NDArray[np.float64]] = []
         self.live: Any = True
 
@@ -202,11 +199,10 @@ class _Payoffs:
 
 def collect(learner: _Learner, episodes: int) -> tuple[list[Decision], NDArray[np.float64]]:
     """Play; return all decisions, and the objectives (decisions, 3) that followed each, as ``training`` counts returns."""
-    payoffs = _Payoffs(learner.game, learner.player.role.name, learner.seats)
-    learner.credit = payoffs
     decisions, reached = [], []
     for _ in range(episodes):
-        payoffs.clear()
+        learner.move()
+        payoffs = learner.credit = _Payoffs(learner.game, learner.player.role.name, learner.seats)
         played = learner.play()
         training = learner.training
         worth = objectives(
@@ -220,7 +216,7 @@ def collect(learner: _Learner, episodes: int) -> tuple[list[Decision], NDArray[n
 
 def fit(
     base: LanguageModel,
-    society: Society,
+    society: Societies,
     budget: int,
     seed: int,
     *,
@@ -246,7 +242,7 @@ def fit(
         Policy to start from; its ``training`` gives rate, group, returns, discount, norm and lora. Its sampled acts must
         reach several levels, as nothing else is learned from.
     society
-        Where.
+        Where; in several societies by turns.
     budget
         Updates of both stages together.
     seed
@@ -285,7 +281,7 @@ def fit(
     learner = prepare(base, society, sessions, seed)
     decisions, reached = collect(learner, episodes)
     if not decisions:
-        raise ValueError(f"society: {society.role} of {society.game.name} decided nothing; give more episodes")
+        raise ValueError("society: nobody decided anything; give more episodes")
     if mixed:
         reached = learner.rng.permutation(reached)
     scale = Scale(reached.min(axis=0), reached.max(axis=0), levels)

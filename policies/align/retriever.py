@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...envs.core import validate
 from ..llm.policy import Decision, LanguageModel
 from ..llm.train.learning import _Job
-from .stable import Society, finish, prepare, rated_play
+from .stable import Societies, finish, prepare, rated_play
 
 Model = TypeVar("Model", bound=LanguageModel)
 
@@ -206,7 +206,7 @@ class Memory:
 
 def fit(
     base: Model,
-    society: Society,
+    society: Societies,
     budget: int,
     seed: int,
     *,
@@ -230,7 +230,7 @@ def fit(
     base
         Policy to start from; its ``training`` gives rate, group, credit, returns, discount, norm and lora.
     society
-        Where.
+        Where; in several societies by turns.
     budget
         Updates.
     seed

@@ -33,6 +33,29 @@ class Society(NamedTuple):
     others: Mapping[str, Policy] = {}
 
 
+Societies = Society | Sequence[Society]
+"""One society, or several, in which a policy is aligned by turns."""
+
+
+class _Travelling(_Learner):
+    """A learner that plays in one society after the other, in an order that is drawn anew each time round."""
+
+    PLACE = ("game", "player", "seats", "cast", "worlds", "credit", "teacher")
+
+    def __init__(self, learners: Sequence[_Learner]) -> None:
+        self.__dict__.update(learners[0].__dict__)
+        self.stops = [{name: vars(learner)[name] for name in self.PLACE} for learner in learners]
+        for stop in self.stops:
+            stop["player"].model = self.scorer
+        self.ahead: list[int] = []
+
+    def move(self) -> None:
+        """Go on."""
+        if not self.ahead:
+            self.ahead = self.rng.permutation(len(self.stops)).tolist()
+        self.__dict__.update(self.stops[self.ahead.pop()])
+
+
 # ---- the loss -----------------------------------------------------------------------------------------------------
 
 
@@ -119,8 +142,11 @@ def loss(
 # ---- in a society -------------------------------------------------------------------------------------------------
 
 
-def prepare(base: LanguageModel, society: Society, sessions: int, seed: int) -> _Learner:
+def prepare(base: LanguageModel, society: Societies, sessions: int, seed: int) -> _Learner:
     """Return a copy of the model in training among the others, with samples of each world in groups."""
+    everywhere = [society] if isinstance(society, Society) else list(society)
+    if not everywhere:
+        raise ValueError("society: at least one, got none")
     validate.whole("sessions", sessions, 2, 1_000_000)
     if base.temperature == 0.0:
         raise ValueError("temperature: above 0 to sample several answers, got 0; give the base a temperature of 1")
@@ -128,23 +154,24 @@ def prepare(base: LanguageModel, society: Society, sessions: int, seed: int) -> 
         raise ValueError(f"sessions: a multiple of training.group ({base.training.group}), got {sessions}")
     sampler = copy.copy(base)
     sampler.training = dataclasses.replace(base.training, method="grpo", kl=0.0)
-    learner = _Learner(sampler, society.game, society.role, sessions, seed, society.others)
+    learners = [_Learner(sampler, one.game, one.role, sessions, seed, one.others) for one in everywhere]
+    learner = learners[0] if len(learners) == 1 else _Travelling(learners)
     learner.begin()
     return learner
 
 
 def finish(
-    base: Model, learner: _Learner, society: Society, sessions: int, seed: int, curve: list[float], **more: Any
+    base: Model, learner: _Learner, society: Societies, sessions: int, seed: int, curve: list[float], **more: Any
 ) -> Model:
     """Return the base with what was learned; ``save`` keeps it."""
     aligned = copy.copy(base)
     aligned.model, aligned.adapter, aligned.trace, aligned.curve = learner.scorer, None, None, curve
-    role = learner.player.role.name
+    everywhere = [society] if isinstance(society, Society) else list(society)
     aligned.learned = {  # type: ignore[attr-defined]
         "base": described(base.model),
-        "game": society.game.name,
-        "role": role,
-        "rules": society.game.rules(role),
+        "game": "; ".join(one.game.name for one in everywhere),
+        "role": "; ".join(dict.fromkeys(one.role for one in everywhere)),
+        "rules": everywhere[0].game.rules(learner.player.role.name) if len(everywhere) == 1 else "",
         "seed": seed,
         "sessions": sessions,
         "versions": _versions(),
@@ -167,6 +194,7 @@ def rated_play(learner: _Learner, mixed: bool) -> tuple[list[tuple[Decision, flo
 
     ``mixed`` permutes returns among samples at random: the control.
     """
+    learner.move()
     training, played = learner.training, learner.play()
     values = returns(played.paid, training.discount, training.returns == "episode")
     if mixed:
@@ -177,7 +205,7 @@ def rated_play(learner: _Learner, mixed: bool) -> tuple[list[tuple[Decision, flo
 
 def fit(
     base: Model,
-    society: Society,
+    society: Societies,
     budget: int,
     seed: int,
     *,
@@ -200,7 +228,7 @@ def fit(
     base
         Policy to start from; its ``training`` gives rate, group, credit, returns, discount, norm and lora.
     society
-        Where.
+        Where; in several societies by turns.
     budget
         Updates.
     seed

@@ -191,7 +191,7 @@ class Constrained:
         from .scorer import _next, _Trie
 
         scorer, tokenizer = self.scorer, self._tokens()
-        model, prefix = scorer.model, prompts[0][:shared]
+        prefix = prompts[0][:shared]
         trie = _Trie()
         sees: list[list[int]] = [[]]  # of each node those that it sees: its ancestors and itself
         at = [trie.add(prompt[shared:])[-1] for prompt in prompts]
@@ -206,25 +206,13 @@ class Constrained:
                 done, count = len(sees), len(trie.token)
                 for node in range(done, count):
                     sees.append([*sees[trie.parent[node]], node - 1])
-                mask = None
-                if not scorer.plain:
-                    allowed = np.zeros((count - done, shared + count - 1), dtype=bool)
-                    allowed[:, :shared] = True
-                    for node in range(done, count):
-                        allowed[node - done, [shared + seen for seen in sees[node]]] = True
-                    mask = torch.zeros((1, 1, *allowed.shape), dtype=model.dtype)
-                    mask.masked_fill_(torch.from_numpy(~allowed), torch.finfo(model.dtype).min)
-                    mask = mask.to(scorer.device)
+                allowed = np.zeros((count - done, count - 1), dtype=bool)
+                for node in range(done, count):
+                    allowed[node - done, sees[node]] = True
                 keep = sorted({at[i] for i in open_})
-                out = model(
-                    input_ids=torch.tensor([trie.token[done:]], device=scorer.device),
-                    attention_mask=mask,
-                    position_ids=torch.tensor([[shared + d - 1 for d in trie.depth[done:]]], device=scorer.device),
-                    past_key_values=cache,
-                    use_cache=True,
-                    logits_to_keep=torch.tensor([node - done for node in keep], device=scorer.device),
-                )
-                logits = dict(zip(keep, out.logits[0].double().cpu().numpy(), strict=True))
+                depths, rows = [depth - 1 for depth in trie.depth[done:]], [node - done for node in keep]
+                out = scorer._logits(trie.token[done:], depths, allowed, rows, shared, cache)
+                logits = dict(zip(keep, out.double().cpu().numpy(), strict=True))
                 for i in open_:
                     fresh[i] = _step(matchers[i], logits[at[i]], temperature, draws[i], _next)
                     written[i] += fresh[i]

@@ -27,13 +27,20 @@ def cache_folder() -> Path:
 
 
 def locate(name: str) -> Path | str:
-    """Return where a model is: the cached folder of ``"smollm2"``; any other folder or hub id as it is.
+    """Return where a model is: the cached folder of ``"smollm2"`` or ``"substrate"``; another folder or hub id as it is.
 
     Raises
     ------
     FileNotFoundError
-        If smollm2 has not been fetched (the message says how to fetch it), or a folder does not exist.
+        If one of them has not been fetched (the message says how to fetch it), or a folder does not exist.
     """
+    if name == "substrate":
+        folder = cache_folder() / name
+        if not (folder / "card.json").is_file():
+            raise FileNotFoundError(
+                f"model 'substrate' is not in {folder}; make it once with: societas fetch substrate"
+            )
+        return folder
     if name != "smollm2":
         if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
             raise FileNotFoundError(

@@ -36,7 +36,7 @@ VALUES = {
 }
 """What a player can be told to care about, by name."""
 
-NAMES = ("rules", "persona", "values", "memory", "prompt")
+NAMES = ("rules", "persona", "values", "memory", "prompt", "brief")
 """What a template can show."""
 
 
@@ -124,7 +124,11 @@ class LanguageModel(Policy):
         What the player is told to care about: a name in ``VALUES``, or a text.
     template
         The user's message as a jinja2 template, or ``{"system": ..., "user": ...}``; of the names ``rules``,
-        ``persona``, ``values``, ``memory`` and ``prompt``. What is shown is data and never itself a template.
+        ``persona``, ``values``, ``memory`` and ``prompt``, or ``brief``, which says what the prompt says in fewer words.
+        What is shown is data and never itself a template.
+    examples
+        Turns before the question: what a user said and what was answered, ``[[user, answer], ...]``, the same for all
+        questions. They are shown as they are.
     memory
         What the player remembers of the steps before: ``Window``, ``Summary`` or ``Reflection`` (``llm.memory``), a
         list of them, or ``{"window": {"steps": 5}}``; None for nothing but what the game shows.
@@ -152,6 +156,7 @@ class LanguageModel(Policy):
         device: str | None = None,
         values: str = "",
         template: str | Mapping[str, str] | None = None,
+        examples: Sequence[Sequence[str]] = (),
         memory: Any = None,
         again: int = 2,
         default: str | Mapping[str, Any] = "null act",
@@ -175,6 +180,7 @@ class LanguageModel(Policy):
         if self.template:
             given = {"persona": persona, "values": self.values, "memory": self.memory}
             _templates(self.template, [name for name, value in given.items() if value])  # says now what is wrong
+        self.examples = _examples(examples)
         self.asks = hasattr(model, "answer") and not hasattr(model, "score")
         self.ledger = Ledger()
 
@@ -340,7 +346,9 @@ class LanguageModel(Policy):
         for memory, part in zip(self.memory, state["notes"] if state else (), strict=True):
             lines += memory.recall(self.table, part, place)  # type: ignore[attr-defined]
         if "user" in self.template:
+            brief = words.brief(self.game, self.role, index, own, number)  # type: ignore[attr-defined]
             shown = {**self.shown, "memory": told(lines), "prompt": prompt}  # type: ignore[attr-defined]
+            shown["brief"] = words.disarm(brief) if self.asks else brief
             return str(self.templates["user"].render(shown)).strip()  # type: ignore[attr-defined]
         return f"{told(lines)}\n\n{prompt}" if lines else prompt
 
@@ -363,7 +371,10 @@ class LanguageModel(Policy):
                 own = {field: values[at] for field, values in sight.items()}
                 first = (Message("user", self._user(place, own, number, state)),)
                 system = self.system  # type: ignore[attr-defined]
-                messages = (Message("system", system), *first) if system else first
+                before = [
+                    Message(("user", "assistant")[i], text) for turn in self.examples for i, text in enumerate(turn)
+                ]
+                messages = (*([Message("system", system)] if system else []), *before, *first)
                 waiting.append(_Question(place, fields, messages, float(luck[(*at, numbers)])))
         for attempt in range(self.again + 1):
             bad: list[_Question] = []
@@ -483,7 +494,7 @@ class LanguageModel(Policy):
                             answers[place] += ", "
                         if component is not None:
                             answers[place] += f"{json.dumps(field.each[component])}: "
-                        chats.append(Chat(self.system, texts[place], answers[place]))  # type: ignore[attr-defined]
+                        chats.append(Chat(self.system, texts[place], answers[place], self.examples))  # type: ignore[attr-defined]
                     chances = [float(luck[(*world, seat, draw)]) for world, seat in who]
                     if self.trace is not None and self.trace.forced is not None and isinstance(field.space, Text):
                         given = [self.trace.forced[field.name][(*world, seat)] for world, seat in who]
@@ -571,6 +582,13 @@ def _model(given: Any) -> Any:
     return Tiny(**(given["Tiny"] or {}))
 
 
+def _examples(given: Sequence[Sequence[str]]) -> tuple[tuple[str, str], ...]:
+    for turn in given:
+        if isinstance(turn, str) or len(turn) != 2 or not all(isinstance(text, str) for text in turn):
+            raise ValueError(f"examples: pairs [what the user said, what was answered], two texts, got {turn!r}")
+    return tuple((turn[0], turn[1]) for turn in given)
+
+
 def _pick(score: np.ndarray[Any, Any], u: float, temperature: float) -> int:
     """Choose an option: the best at temperature 0 (the first of equals), else by inversion of the softmax."""
     if temperature == 0.0:
@@ -616,6 +634,8 @@ def _templates(texts: Mapping[str, Any], given: Sequence[str] = ()) -> dict[str,
         except (TemplateError, ArithmeticError, LookupError, TypeError) as error:
             raise ValueError(f"template.{part}: cannot be filled in: {error}") from error
         shown |= names
+    if "brief" in shown:
+        shown.add("prompt")
     for name in ("prompt", *given):
         if name not in shown:
             raise ValueError(f"template: shows {name} nowhere, so the model would not read it; add {{{{ {name} }}}}")

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Chat:
-    """A prompt: the system's text, the user's, and the beginning of the assistant's answer."""
+    """A prompt: the system's text, the user's, and the beginning of the assistant's answer; examples go before the user's."""
 
     system: str
     user: str
     answer: str = ""
+    examples: tuple[tuple[str, str], ...] = ()
 
 
 class _Trie:
@@ -90,6 +91,68 @@ def _grow(shared: int, jobs: list[tuple[list[int], list[list[int]]]]) -> _Tree:
     )
 
 
+class _Blocks(NamedTuple):
+    """Nodes that attend together, with what they see: a node does not pay for nodes of other blocks.
+
+    ``rows`` (blocks, length) are nodes and ``keys`` (blocks, width) what these see, both filled up with the first;
+    ``places`` (nodes,) says where each node lies among all rows.
+    """
+
+    rows: Any
+    keys: Any
+    places: Any
+
+    @classmethod
+    def cut(cls, sees: NDArray[np.bool_], shared: int, dtype: Any, size: int = 64) -> tuple[_Blocks, Any]:
+        """Cut nodes, in order, into blocks of ``size`` or less; return these and their mask (blocks, 1, length, keys).
+
+        ``sees`` (nodes, nodes behind the prefix): what each sees, besides the ``shared`` tokens of the prefix.
+        """
+        import torch
+
+        cuts, alone = [0], sees.sum(axis=1) == 1
+        for node in range(1, len(sees)):
+            if node - cuts[-1] == size or (alone[node] and node - cuts[-1] >= size // 2):
+                cuts.append(node)
+        parts = [np.arange(begin, end) for begin, end in itertools.pairwise([*cuts, len(sees)])]
+        seen = [np.flatnonzero(sees[part].any(axis=0)) for part in parts]
+        length, width = max(map(len, parts)), max(map(len, seen))
+        rows = np.zeros((len(parts), length), dtype=np.int64)
+        keys = np.zeros((len(parts), shared + width), dtype=np.int64)
+        keys[:, :shared] = np.arange(shared)
+        mask = torch.zeros((len(parts), 1, length, shared + width), dtype=dtype)
+        for i, (part, some) in enumerate(zip(parts, seen, strict=True)):
+            rows[i, : len(part)] = part
+            keys[i, shared : shared + len(some)] = shared + some
+            hidden = np.ones((length, width), dtype=bool)
+            hidden[: len(part), : len(some)] = ~sees[np.ix_(part, some)]
+            mask[i, 0, :, shared:].masked_fill_(torch.from_numpy(hidden), torch.finfo(dtype).min)
+        places = np.concatenate([i * length + np.arange(len(part)) for i, part in enumerate(parts)])
+        return cls(*map(torch.from_numpy, (rows, keys, places))), mask
+
+
+def _attend(
+    module: Any, query: Any, key: Any, value: Any, mask: Any, *, blocks: _Blocks, scaling: float | None = None, **_: Any
+) -> tuple[Any, None]:
+    """Attend block by block, as transformers calls it; heads that share keys are rows of one product.
+
+    ``query`` (1, heads, nodes, size), ``key`` and ``value`` (1, groups of heads, seen, size) and ``mask`` (blocks, 1,
+    heads of a group * length, width); the result has the shape (1, nodes, heads, size).
+    """
+    import torch
+
+    (count, length), groups, size = blocks.rows.shape, key.shape[1], query.shape[-1]
+    asked = query[0].index_select(1, blocks.rows.flatten()).view(groups, -1, count, length, size)
+    asked = asked.permute(2, 0, 1, 3, 4).reshape(count, groups, -1, size)
+    keys, values = (
+        one[0].index_select(1, blocks.keys.flatten()).view(groups, count, -1, size).transpose(0, 1)
+        for one in (key, value)
+    )
+    found = torch.nn.functional.scaled_dot_product_attention(asked, keys, values, attn_mask=mask, scale=scaling)
+    found = found.view(count, groups, -1, length, size).permute(0, 3, 1, 2, 4).reshape(count * length, -1, size)
+    return found.index_select(0, blocks.places)[None], None
+
+
 class Scorer:
     """Log-probabilities of options under a causal language model.
 
@@ -102,28 +165,27 @@ class Scorer:
     ----------
     model, tokenizer
         From transformers. The model must take four-dimensional attention masks, as Llama, Qwen, Mistral and their
-        like do; this is checked once, and a model that does not is run plainly, one option at a time.
+        like do; this is checked once, and a model that does not is run plainly, one option at a time. On a CPU, attention
+        goes block by block where the model hands on to its attention what that needs, which is checked as well.
     device
         Where to run; None takes cuda if there is one.
     chunk
-        Most tokens a forward pass takes; None takes 1024, and 384 on a CPU, where a token pays for all others of its pass
-        that it does not see.
+        Most tokens a forward pass takes.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, device: str | None = None, chunk: int | None = None) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, device: str | None = None, chunk: int = 1024) -> None:
         import torch
 
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device).eval()
         self.tokenizer = tokenizer
-        self.chunk = chunk or (384 if self.device.type == "cpu" else 1024)
+        self.chunk = chunk
         self.plain: bool | None = None
+        self.blocks = self.device.type == "cpu" and getattr(model.config, "_attn_implementation", None) == "sdpa"
         self._prefixes: OrderedDict[tuple[int, ...], Any] = OrderedDict()
 
     @classmethod
-    def load(
-        cls, name_or_path: str | Path, *, device: str | None = None, dtype: Any = None, chunk: int | None = None
-    ) -> Self:
+    def load(cls, name_or_path: str | Path, *, device: str | None = None, dtype: Any = None, chunk: int = 1024) -> Self:
         """Load a model from a folder or a hub; bfloat16 on cuda and float32 on cpu, unless a dtype is given."""
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -142,19 +204,21 @@ class Scorer:
 
     def tokens(self, chat: Chat) -> list[int]:
         """Return the tokens of a prompt: the tokenizer's chat template if it has one, else plain text, then the answer."""
-        turns = [{"role": "system", "content": chat.system}, {"role": "user", "content": chat.user}]
-        if not chat.system:
-            turns = turns[1:]
+        said = [("system", chat.system)] if chat.system else []
+        for asked, answered in chat.examples:
+            said += [("user", asked), ("assistant", answered)]
+        turns = [{"role": role, "content": text} for role, text in [*said, ("user", chat.user)]]
         if getattr(self.tokenizer, "chat_template", None):
             from jinja2 import TemplateError
 
             try:
                 text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
             except TemplateError:  # no system role
-                joined = [{"role": "user", "content": f"{chat.system}\n\n{chat.user}".strip()}]
-                text = self.tokenizer.apply_chat_template(joined, tokenize=False, add_generation_prompt=True)
+                first = turns[1:] if chat.system else turns
+                first[0] = {"role": "user", "content": f"{chat.system}\n\n{first[0]['content']}".strip()}
+                text = self.tokenizer.apply_chat_template(first, tokenize=False, add_generation_prompt=True)
         else:
-            text = f"{chat.system}\n\n{chat.user}\n\n".lstrip()
+            text = "".join(f"{turn['content']}\n\n" for turn in turns)
         return list(self.tokenizer.encode(text + chat.answer, add_special_tokens=False))
 
     def score(self, chats: Sequence[Chat], options: Sequence[Sequence[str]]) -> list[NDArray[np.float64]]:
@@ -192,19 +256,32 @@ class Scorer:
         for some in dict.fromkeys(job[1] for job in jobs):
             _prefix_free(some, ends)
         if self.plain is None:
-            chat, some = jobs[0]
-            tree, plain = (
-                self._tree([prompts[chat]], [[ends[o] for o in some[:2]]]),
-                self._plainly(prompts[chat], [ends[o] for o in some[:2]]),
-            )
-            half = getattr(self.model, "dtype", None) is not None and "16" in str(self.model.dtype)
-            self.plain = bool(np.abs(tree[0] - plain).max() > (0.5 if half else 1e-3))
+            self._try(prompts[jobs[0][0]], [ends[o] for o in jobs[0][1][:2]])
         if self.plain:
             found = [self._plainly(prompts[chat], [ends[o] for o in some]) for chat, some in jobs]
         else:
             found = self._tree([prompts[chat] for chat, _ in jobs], [[ends[o] for o in some] for _, some in jobs])
         scores = dict(zip(jobs, found, strict=True))
         return [scores[chat, tuple(some)].copy() for chat, some in zip(chats, options, strict=True)]
+
+    def _try(self, prompt: list[int], ends: list[list[int]]) -> None:
+        """Find out how the model can be run, by a prompt and another one that leaves it half way."""
+        half = len(prompt) // 2
+        prompts = [prompt, prompt[:half] + prompt[half + 1 :] or prompt * 2]
+        right = np.concatenate([self._plainly(one, ends) for one in prompts])
+        most = 0.5 if "16" in str(getattr(self.model, "dtype", "")) else 1e-3
+        for blocks in (True, False) if self.blocks else (False,):
+            self.blocks, self.plain = blocks, False
+            try:
+                found = np.concatenate(self._tree(prompts, [ends] * 2))
+            except (RuntimeError, TypeError, ValueError):  # the model does not know what blocks are
+                self.plain = None
+                if not blocks:
+                    raise
+            else:
+                self.plain = not np.abs(found - right).max() <= most
+                if not self.plain:
+                    return
 
     def _tree(self, prompts: list[list[int]], ends: list[list[list[int]]]) -> list[NDArray[np.float64]]:
         """Score by trees of at most ``chunk`` tokens over the prefix that all prompts share."""
@@ -249,22 +326,50 @@ class Scorer:
         """Return the log-probability (tokens,) of every token of the options of a tree behind ``shared`` cached ones."""
         import torch
 
-        count = len(tree.tokens)
-        allowed = torch.ones((count, shared + count), dtype=torch.bool)
-        allowed[:, shared:] = torch.from_numpy(tree.sees)
-        mask = torch.zeros((1, 1, count, shared + count), dtype=self.model.dtype)
-        mask.masked_fill_(~allowed, torch.finfo(self.model.dtype).min)
-        out = self.model(
-            input_ids=torch.tensor([tree.tokens], device=self.device),
-            attention_mask=mask.to(self.device),
-            position_ids=torch.tensor([[shared + depth for depth in tree.depths]], device=self.device),
-            past_key_values=cache,
-            use_cache=cache is not None,
-            logits_to_keep=torch.tensor(tree.keep, device=self.device),
-        )
-        logs = torch.log_softmax(out.logits[0].float(), dim=-1)
+        logits = self._logits(tree.tokens, tree.depths, tree.sees, tree.keep, shared, cache)
+        logs = torch.log_softmax(logits.float(), dim=-1)
         places = torch.tensor(tree.places, device=self.device)
         return logs[places[:, 0], places[:, 1]]
+
+    def _logits(
+        self, tokens: list[int], depths: list[int], sees: NDArray[np.bool_], keep: list[int], shared: int, cache: Any
+    ) -> Any:
+        """Run the model once over nodes of a tree behind ``shared`` cached tokens; return logits (kept, vocabulary).
+
+        ``sees`` (nodes, nodes behind the prefix): what each sees, besides the prefix. A model that takes no trees takes the
+        nodes as they stand, one after the other.
+        """
+        import torch
+
+        dtype, config = self.model.dtype, self.model.config
+        mask, named = None, dict[str, Any]()
+        if self.blocks:
+            from transformers import AttentionInterface
+
+            AttentionInterface.register("blocks", _attend)
+            text = config.get_text_config()
+            fold = text.num_attention_heads // (getattr(text, "num_key_value_heads", None) or text.num_attention_heads)
+            named["blocks"], mask = _Blocks.cut(sees, shared, dtype)
+            mask = mask.repeat(1, 1, fold, 1)
+        elif not self.plain:
+            mask = torch.zeros((1, 1, len(sees), shared + sees.shape[1]), dtype=dtype)
+            mask[..., shared:].masked_fill_(torch.from_numpy(~sees), torch.finfo(dtype).min)
+        usual = config._attn_implementation
+        try:
+            if self.blocks:
+                config._attn_implementation = "blocks"
+            out = self.model(
+                input_ids=torch.tensor([tokens], device=self.device),
+                attention_mask=None if mask is None else mask.to(self.device),
+                position_ids=torch.tensor([[shared + depth for depth in depths]], device=self.device),
+                past_key_values=cache,
+                use_cache=cache is not None,
+                logits_to_keep=torch.tensor(keep, device=self.device),
+                **named,
+            )
+        finally:
+            config._attn_implementation = usual
+        return out.logits[0]
 
     def differentiable(
         self, chats: Sequence[Chat], options: Sequence[Sequence[str]]

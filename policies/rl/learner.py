@@ -22,6 +22,7 @@ from .ppo import LARGEST, PPO
 
 if TYPE_CHECKING:
     from ...envs.core.game import Acts, Seen
+    from .group import Group
 
 Table = np.ndarray[Any, Any]
 
@@ -32,11 +33,13 @@ class Learner:
     Buffers are (steps, worlds, seats, ...); those of what is seen have one step more.
     """
 
-    def __init__(self, name: str, policy: PPO, seats: tuple[int, ...], worlds: Worlds, steps: int, seed: int) -> None:
+    def __init__(
+        self, name: str, policy: PPO, seats: tuple[int, ...], worlds: Worlds, group: Group, steps: int, seed: int
+    ) -> None:
         import torch
 
         role = next(role for role in worlds.game.roles if name == role.name or name in role.players)
-        self.torch, self.name, self.worlds, self.steps, self.seed = torch, name, worlds, steps, seed
+        self.torch, self.name, self.worlds, self.group, self.steps, self.seed = torch, name, worlds, group, steps, seed
         self.policy, self.seats = policy.bind(worlds.game, role.name, seats), seats
         self.role, self.flat, self.heads = role, self.policy._flat, self.policy._heads
         self.device = torch.device(str(worlds.device))
@@ -46,9 +49,9 @@ class Learner:
         self.nets = 1 if policy.shared else many
         self.central = policy.critic == "central"
         self.judges = many if policy.critic == "independent" else 1
-        self.own = Standard(self.flat.low, self.flat.high, self.device)
+        self.own = Standard(self.flat.low, self.flat.high, self.device, group.moments())
         self.both = self._joint() if self.central else None
-        self.returns = Moments()
+        self.returns = group.moments()
         known = policy.weights
         for which, moments in self._moments.items():
             if which in known:
@@ -122,7 +125,7 @@ class Learner:
 
         self.flats = [(role, Flat(role)) for role in self.worlds.game.roles]
         low, high = ([np.tile(getattr(f, end), role.count) for role, f in self.flats] for end in ("low", "high"))
-        return Standard(np.concatenate(low), np.concatenate(high), self.device)
+        return Standard(np.concatenate(low), np.concatenate(high), self.device, self.group.moments())
 
     @property
     def _moments(self) -> dict[str, Moments]:
@@ -252,7 +255,7 @@ class Learner:
 
     def learn(self, stage: Any, discount: Any, opens: Any, left: float, update: int) -> None:
         """Learn from the steps since the last update; ``left`` falls from 1 to 0 over all updates."""
-        torch, policy = self.torch, self.policy
+        torch, policy, group = self.torch, self.policy, self.group
         if not self.active:  # nothing was asked; one step then stands for all, and counts for nothing
             self.active = [0]
             self.log_p[0] = 0.0
@@ -261,24 +264,27 @@ class Learner:
             asked = self.asked[stage]  # (steps, worlds, seats, heads)
             known = asked.amax(dim=-1)
             axes = (0, 1, 2) if self.nets == 1 else (0, 1)
-            some = known.sum(dim=axes, keepdim=True).clip(min=1.0)
-            mean = (advantage * known).sum(dim=axes, keepdim=True) / some
-            variance = ((advantage - mean) ** 2 * known).sum(dim=axes, keepdim=True) / some
+            some = group.sum(known.sum(dim=axes, keepdim=True)).clip(min=1.0)
+            mean = group.sum((advantage * known).sum(dim=axes, keepdim=True)) / some
+            variance = group.sum(((advantage - mean) ** 2 * known).sum(dim=axes, keepdim=True)) / some
             advantage = (advantage - mean) / (variance.sqrt() + 1e-8)
-        count, entropy = self.worlds.count, torch.tensor(policy.entropy * left, device=self.device)
+            weight = group.whole(known.sum(dim=(0, 2) if self.nets == 1 else 0))  # of every world: its decisions
+        entropy = torch.tensor(policy.entropy * left, device=self.device)
         joint = None if self.joint is None else self.joint[:-1]
         whole = (self.sight[:-1], joint, self.drawn, self.log_p, asked, advantage, target, opens[:-1])
-        began, many = (self.began, self.judged), min(policy.minibatches, count)
+        began, many = (self.began, self.judged), min(policy.minibatches, group.worlds)
         generator = torch.Generator()
         for epoch in range(policy.epochs):
             if many == 1:
-                self._climb(self.loss(*whole, *began, entropy), policy.rate * left)
+                self._climb(self.loss(*whole, *began, weight.sum(dim=0), group.worlds, entropy), policy.rate * left)
                 continue
             generator.manual_seed((self.seed * 1_000_003 + update * 1_009 + epoch) % 2**63)
-            for part in torch.randperm(count, generator=generator).to(self.device).chunk(many):
-                batch = (None if values is None else values.index_select(1, part) for values in whole)
-                memories = (values.index_select(0, part) for values in began)
-                self._climb(self.loss(*batch, *memories, entropy), policy.rate * left)
+            for part in torch.randperm(group.worlds, generator=generator).to(self.device).chunk(many):
+                own = part if group.size == 1 else part[(part >= group.begin) & (part < group.end)] - group.begin
+                batch = (None if values is None else values.index_select(1, own) for values in whole)
+                memories = (values.index_select(0, own) for values in began)
+                some = weight[part].sum(dim=0)
+                self._climb(self.loss(*batch, *memories, some, len(part), entropy), policy.rate * left)
 
     def _loss(
         self,
@@ -292,11 +298,16 @@ class Learner:
         opens: Any,
         recalled: Any,
         judged: Any,
+        some: Any,
+        worlds: int,
         entropy: Any,
     ) -> Any:
-        """Return what is to be made small: the critic's squared error less the clipped objective and the entropy."""
+        """Return what is to be made small: the critic's squared error less the clipped objective and the entropy.
+
+        Means go over ``some`` decisions (of a network each) in so many ``worlds``, some of which other processes have.
+        """
         values, _ = self._values(sight if joint is None else joint, opens, judged)
-        error = ((values - target) ** 2).mean(dim=(0, 1))
+        error = ((values - target) ** 2).sum(dim=(0, 1)) / (self.steps * worlds)
         if len(self.active) < self.steps:  # whoever remembers is active at every step
             sight, drawn, before, asked, advantage = (v[self.active] for v in (sight, drawn, before, asked, advantage))
         known = asked.amax(dim=-1)
@@ -308,13 +319,13 @@ class Learner:
         log_p, spread = likelihood(self.heads, outputs, self._log_sd, drawn, asked, self.policy.entropy > 0.0)
         merit = clipped(log_p - before, advantage, self.policy.clip) + entropy * spread
         axes = (0, 1, 2) if self.nets == 1 else (0, 1)  # of rows of one network
-        merit = (merit * known).sum(dim=axes) / known.sum(dim=axes).clip(min=1.0)
+        merit = (merit * known).sum(dim=axes) / some.clip(min=1.0)
         return 0.5 * (error.mean() if self.judges == 1 else error.sum()) - merit.sum()
 
     def _climb(self, loss: Any, rate: float) -> None:
         """Move all weights by Adam (Kingma and Ba 2015); gradients are cut to their largest norm, net by net."""
         torch = self.torch
-        slopes = torch.autograd.grad(loss, [part for group in self.groups for part in group])
+        slopes = self.group.sums(torch.autograd.grad(loss, [part for group in self.groups for part in group]))
         self.updates += 1
         rate *= math.sqrt(1.0 - 0.999**self.updates) / (1.0 - 0.9**self.updates)
         begin = 0
@@ -346,7 +357,8 @@ class Learner:
         kept = {f"weights.{name}": self.torch.from_numpy(np.array(v)) for name, v in self.weights().items()}
         for which, groups in (("first", self.first), ("second", self.second)):
             kept |= {f"{which}.{i}.{k}": p for i, group in enumerate(groups) for k, p in enumerate(group)}
-        return kept | {"running": self.running, "recalled": self.recalled, "judged": self.judged}
+        own = {"running": self.running, "recalled": self.recalled, "judged": self.judged}
+        return kept | {name: self.group.whole(values) for name, values in own.items()}
 
     def restore(self, kept: Mapping[str, Any]) -> None:
         """Take up what ``tensors`` returned."""
@@ -362,14 +374,14 @@ class Learner:
                 if f"weights.{name}" in kept:
                     _fill(moments, kept[f"weights.{name}"].to(self.device))
             self.running, self.recalled, self.judged = (
-                kept[name].to(self.device) for name in ("running", "recalled", "judged")
+                self.group.own(kept[name]).to(self.device) for name in ("running", "recalled", "judged")
             )
 
 
 class Standard:
     """Standardises what is seen: bounded numbers to [-1, 1], others by their mean and deviation so far."""
 
-    def __init__(self, low: Table, high: Table, device: Any) -> None:
+    def __init__(self, low: Table, high: Table, device: Any, moments: Moments) -> None:
         import torch
 
         low, high = low.astype(float), high.astype(float)
@@ -379,7 +391,7 @@ class Standard:
             scale = np.where(bounded, np.where(high > low, 2 / (high - low), 0.0), 1.0)
         self.middle, self.scale = (torch.tensor(v, dtype=torch.float32, device=device) for v in (middle, scale))
         self.loose = None if bounded.all() else torch.tensor(~bounded, device=device)
-        self.moments = Moments()
+        self.moments = moments
 
     def measures(self) -> tuple[Any, Any]:
         """Return what is taken off and what the rest is multiplied by."""

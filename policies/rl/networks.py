@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -67,16 +68,47 @@ def linear(x: Array, weight: Array, bias: Array, quick: bool = True) -> Array:
     return torch.baddbmm(bias, x, weight)
 
 
+def tanh(x: Array) -> Array:
+    """Return the hyperbolic tangent; that of torch on the host is slow, and the logistic function says the same."""
+    if isinstance(x, np.ndarray):
+        return np.tanh(x)
+    import torch
+
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return x.tanh()
+    return _quick_tanh()(x)
+
+
+@functools.cache
+def _quick_tanh() -> Any:
+    """Return the hyperbolic tangent 2 s(2 x) - 1 of torch, s the logistic function, with its derivative."""
+    import torch
+
+    class Tanh(torch.autograd.Function):
+        @staticmethod
+        def forward(found: Any, x: Any) -> Any:
+            y = (x + x).sigmoid_().mul_(2.0).sub_(1.0)
+            found.save_for_backward(y)
+            return y
+
+        @staticmethod
+        def backward(found: Any, slope: Any) -> Any:
+            (y,) = found.saved_tensors
+            return torch.ops.aten.tanh_backward(slope, y)
+
+    return Tanh.apply
+
+
 def remember(w: Weights, x: Array, memory: Array, quick: bool = True) -> Array:
     """Return the memory (nets, rows, width) of a GRU after it has seen x (Cho et al. 2014, arXiv:1406.1078)."""
-    xp, width = namespace(x), memory.shape[-1]
+    width = memory.shape[-1]
     new, old = (
         linear(x, w["gru.weight"], w["gru.bias"], quick),
         linear(memory, w["gru.recurrent"], w["gru.inner"], quick),
     )
-    gates = 0.5 + 0.5 * xp.tanh(0.5 * (new[..., : 2 * width] + old[..., : 2 * width]))  # the logistic function
+    gates = 0.5 + 0.5 * tanh(0.5 * (new[..., : 2 * width] + old[..., : 2 * width]))  # the logistic function
     reset, keep = gates[..., :width], gates[..., width:]
-    fresh = xp.tanh(new[..., 2 * width :] + reset * old[..., 2 * width :])
+    fresh = tanh(new[..., 2 * width :] + reset * old[..., 2 * width :])
     return fresh + keep * (memory - fresh)
 
 
@@ -85,7 +117,7 @@ def forward(w: Weights, x: Array, activation: str, quick: bool = True) -> Array:
     xp, layers = namespace(x), sum(name.startswith("weight.") for name in w)
     for i in range(layers):
         if i:
-            x = xp.tanh(x) if activation == "tanh" else xp.clip(x, 0.0, None)
+            x = tanh(x) if activation == "tanh" else xp.clip(x, 0.0, None)
         x = linear(x, w[f"weight.{i}"], w[f"bias.{i}"], quick)
     return x
 

@@ -22,6 +22,7 @@ from ...envs.core.mechanism import Institution
 from ...envs.core.policy import Policy
 from ...envs.core.worlds import Cast, Worlds
 from ..gradient import _layout
+from .group import Group
 from .learner import Learner
 from .pool import Pool
 from .ppo import PPO
@@ -53,6 +54,9 @@ def train(
     tensorboard: str | Path | None = None,
 ) -> dict[str, PPO]:
     """Let any roles and players learn at once, in the same worlds; return what each learned.
+
+    In the processes that ``torchrun`` starts, each plays its share of the worlds and gradients are summed: all return what one
+    process would have learned, but for rounding. The first alone writes and shows.
 
     Parameters
     ----------
@@ -101,9 +105,11 @@ def train(
                 shown.show()
                 if watch is not None:
                     watch(training.done, training.updates)
-                if keeper is not None:
-                    keeper.save(now=training.done == training.updates or bool(interrupted))
-                if interrupted and training.done < training.updates:
+                over = training.done == training.updates
+                stop, save = training.group.any(bool(interrupted), keeper is not None and keeper.due)
+                if keeper is not None and (over or stop or save):
+                    keeper.save()
+                if stop and not over:
                     where = (
                         "; give a folder to keep it" if folder is None else f"; all is kept in {folder}: call it again"
                     )
@@ -129,22 +135,27 @@ class _Training:
 
         self.torch, self.game, self.done = torch, game, 0
         first = next(iter(learners.values()))
-        device = first.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        backend = "numpy" if torch.device(device).type == "cpu" else "torch"  # NumPy is quicker on the host
-        self.worlds = Worlds(game, sessions, seed=seed, backend=backend, device=device, check=False)
+        self.group = group = Group(sessions, first.device)
+        backend = "numpy" if torch.device(group.device).type == "cpu" else "torch"  # NumPy is quicker on the host
+        count = group.end - group.begin
+        self.worlds = Worlds(game, count, seed=seed, backend=backend, device=group.device, check=False)
+        if group.begin:  # the first episode of others than the first worlds
+            self.worlds.world, self.worlds.episode = self.worlds.world + group.begin, self.worlds.episode - 1
+            self.worlds.restart(self.worlds.world >= 0)
         self.steps = first.steps or game.horizon
         self.updates = max(1, math.ceil(episodes * game.horizon / self.steps))
         seats = _seats(game, learners, others)
         self.learners = [
-            Learner(name, policy, seats[name], self.worlds, self.steps, seed) for name, policy in learners.items()
+            Learner(name, policy, seats[name], self.worlds, group, self.steps, seed)
+            for name, policy in learners.items()
         ]
         learning = tuple(learner.role.player(seat) for learner in self.learners for seat in learner.seats)
         self.cast = Cast(game, {name: _quick(policy) for name, policy in others.items()}, except_=learning)
         self.cast.begin(self.worlds)
-        shape, like = (self.steps, sessions), self.learners[0]
+        shape, like = (self.steps, count), self.learners[0]
         self.stage, self.ended = torch.zeros(shape, dtype=torch.int64, device=like.device), like._zeros(*shape)
         self.rounds = like._zeros(*shape) if any(p.gamma < 1.0 for p in learners.values()) else None
-        self.opens = like._zeros(self.steps + 1, sessions)  # 1 where an episode begins at a step
+        self.opens = like._zeros(self.steps + 1, count)  # 1 where an episode begins at a step
         self.opens[-1] = 1.0
         self.told = {
             **_origin(game),
@@ -173,9 +184,11 @@ class _Training:
                 with torch.no_grad():
                     learner.reckon(discount, self.opens)
             learner.judged = learner.later
-            total, count = learner.ended.tolist()
-            mean = total / count if count else learner.curve[-1] if learner.curve else float(learner.running.mean())
-            learner.curve.append(mean)
+            total, count = self.group.sum(learner.ended).tolist()
+            if not count:  # no episode has ended
+                total, count = float(self.group.sum(learner.running.sum())), self.group.worlds * len(learner.seats)
+                total, count = (learner.curve[-1], 1) if learner.curve else (total, count)
+            learner.curve.append(total / count)
         self.done += 1
 
     def _play(self, left: float) -> None:
@@ -233,11 +246,12 @@ class _Training:
     def tensors(self) -> dict[str, Any]:
         """Return all that the next update depends on."""
         kept = {f"{learner.name}.{name}": v for learner in self.learners for name, v in learner.tensors().items()}
-        kept |= {"opens": self.opens[-1], "episode": self._host(self.worlds.episode)}
+        whole = self.group.whole
+        kept |= {"opens": whole(self.opens[-1]), "episode": whole(self._host(self.worlds.episode))}
         for name, tree in (("state", self.worlds.state), ("memory", tuple(self._memories()))):
             leaves: list[Array] = []
             tree_map(leaves.append, tree)
-            kept |= {f"{name}.{i}": self._host(leaf) for i, leaf in enumerate(leaves)}
+            kept |= {f"{name}.{i}": whole(self._host(leaf)) for i, leaf in enumerate(leaves)}
         return {name: v.detach().cpu().clone().contiguous() for name, v in kept.items()}
 
     def _memories(self) -> list[Any]:
@@ -258,14 +272,14 @@ class _Training:
             learner.restore({name[len(prefix) :]: v for name, v in kept.items() if name.startswith(prefix)})
             learner.curve, learner.updates = told["curves"][learner.name], told["steps"][learner.name]
         self.done = told["done"]
-        self.opens[-1] = kept["opens"].to(self.opens.device)
-        worlds = self.worlds
-        worlds.episode = worlds.array(kept["episode"].numpy())
+        worlds, own = self.worlds, self.group.own
+        self.opens[-1] = own(kept["opens"]).to(self.opens.device)
+        worlds.episode = worlds.array(own(kept["episode"]).numpy())
         worlds.restart(worlds.world < 0)  # nowhere: the keys of the episodes are mixed anew
 
         def fill(name: str, tree: Any) -> Any:
             numbers = iter(range(len(kept)))
-            return tree_map(lambda _: worlds.array(kept[f"{name}.{next(numbers)}"].numpy()), tree)
+            return tree_map(lambda _: worlds.array(own(kept[f"{name}.{next(numbers)}"]).numpy()), tree)
 
         worlds.state = fill("state", worlds.state)
         memories = iter(fill("memory", tuple(self._memories())))
@@ -330,24 +344,30 @@ class _Keeper:
         else:
             training.tensors()  # says at once if something cannot be kept
 
-    def save(self, now: bool = False) -> None:
-        """Write all, whole or not at all, if it is time."""
-        if not now and time.monotonic() - self.last < self.seconds:
-            return
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save, by the clock of the first process."""
+        return self.training.group.rank == 0 and time.monotonic() - self.last >= self.seconds
+
+    def save(self) -> None:
+        """Write all, whole or not at all; all processes tell the first, which writes, and wait for it."""
         from safetensors.torch import save_file
 
         training, self.last = self.training, time.monotonic()
-        card = {
-            "told": training.told,
-            "done": training.done,
-            "curves": {learner.name: learner.curve for learner in training.learners},
-            "steps": {learner.name: learner.updates for learner in training.learners},
-        }
-        part = self.file.with_suffix(".part")
-        save_file(training.tensors(), part, metadata={"training": json.dumps(card)})
-        os.replace(part, self.file)
-        for name, policy in training.policies().items():
-            policy.save(self.folder / name)
+        tensors = training.tensors()
+        if training.group.rank == 0:
+            card = {
+                "told": training.told,
+                "done": training.done,
+                "curves": {learner.name: learner.curve for learner in training.learners},
+                "steps": {learner.name: learner.updates for learner in training.learners},
+            }
+            part = self.file.with_suffix(".part")
+            save_file(tensors, part, metadata={"training": json.dumps(card)})
+            os.replace(part, self.file)
+            for name, policy in training.policies().items():
+                policy.save(self.folder / name)
+        training.group.any(True)
 
 
 class _Shown:
@@ -355,6 +375,8 @@ class _Shown:
 
     def __init__(self, progress: bool, tensorboard: str | Path | None, training: _Training) -> None:
         self.training, self.bar, self.writer = training, None, None
+        if training.group.rank:
+            return
         if progress:
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -388,6 +410,7 @@ class _Shown:
         if self.writer is not None:
             for learner in training.learners:
                 self.writer.add_scalar(f"return/{learner.name}", learner.curve[-1], training.done)
+            self.writer.flush()  # so that TensorBoard shows it now
 
 
 @contextlib.contextmanager

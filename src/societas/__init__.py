@@ -8,7 +8,6 @@ Gymnasium and PettingZoo; it imports neither torch nor transformers.
 from __future__ import annotations
 
 import builtins
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from .envs.core import (
@@ -37,10 +36,17 @@ from .envs.core import (
 from .envs.core import registry as _registry
 from .envs.views.register import register_everywhere as _register_everywhere
 
-try:
-    __version__ = version("societas")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+
+def __getattr__(name: str) -> Any:
+    """Read the version where somebody asks for it: to look it up takes longer than to import most of this."""
+    if name != "__version__":
+        raise AttributeError(f"module 'societas' has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("societas")
+    except PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"
 
 
 def make(name: str, **parameters: Any) -> Game:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,13 +70,18 @@ def test_register(clean: None) -> None:
     assert type(societas.policy("lazy")).__name__ == "Random"
 
 
-def test_other_packages_register_through_entry_points(clean: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    def points(*, group: str) -> list[importlib.metadata.EntryPoint]:
-        mine = [("Lagoon", "societas.envs.norms.fishery:Fishery"), ("Fishery", "elsewhere:Impostor")]
-        return [importlib.metadata.EntryPoint(name, value, group) for name, value in mine if group == "societas.games"]
-
-    monkeypatch.setattr(importlib.metadata, "entry_points", points)
+def test_other_packages_register_through_entry_points(
+    clean: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = tmp_path / "lagoons-1.0.dist-info"  # as pip leaves it
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: lagoons\nVersion: 1.0\n")
+    mine = "Lagoon = societas.envs.norms.fishery:Fishery\nFishery = elsewhere:Impostor\n"
+    (package / "entry_points.txt").write_text(f"[societas.games]\n{mine}")
+    monkeypatch.syspath_prepend(str(tmp_path))
     registry._discovered.clear()
+    registry._others.cache_clear()
     assert societas.make("Lagoon", fishers=3) == Fishery(fishers=3)
     assert type(societas.make("Fishery")) is Fishery  # a name of the library's own cannot be taken over
     assert "Lagoon" not in societas.list("policies")
+    registry._others.cache_clear()

@@ -274,6 +274,21 @@ def test_a_call_has_one_price_in_the_middle() -> None:
     assert paid.rewards["buyer"].tolist() == [18, 8, 0] and paid.rewards["seller"].tolist() == [22, 12, 0]
 
 
+def test_a_call_sells_no_unit_twice_where_prices_and_lots_are_equal() -> None:
+    for ceiling in (200, 1_000_000):
+        game = DoubleAuction(values=[ceiling] * 3, costs=[10], clearing="call", moves=2, ceiling=ceiling)
+        acts = {
+            "buyer": {"order": np.ones(3, dtype=int), "offer": np.full(3, ceiling)},
+            "seller": {"order": np.ones(1, dtype=int), "offer": np.array([10])},
+        }
+        paid = game.step(game.start(np.zeros(4)), acts, np.full(4, 0.5))
+        assert (
+            paid.state.left.sum() == 2
+            and paid.welfare == ceiling - 10
+            and paid.rewards["seller"].tolist() == [ceiling - 10]
+        )
+
+
 def test_nobody_trades_with_itself_and_refusal_earns_nothing() -> None:
     for variant in VARIANTS:
         game = DoubleAuction(**variant)
@@ -350,8 +365,9 @@ def test_examined(variant: dict[str, Any]) -> None:
     check_game(DoubleAuction(**variant))
 
 
-def test_arrays(examine_arrays: Callable[[Game], None]) -> None:
-    examine_arrays(DoubleAuction(clearing="cleared", moves=2, periods=2, **MANY))
+@pytest.mark.parametrize("clearing", ["continuous", "cleared", "call"])
+def test_arrays(examine_arrays: Callable[[Game], None], clearing: str) -> None:
+    examine_arrays(DoubleAuction(clearing=clearing, moves=2, periods=2, **MANY))
 
 
 def test_the_rules_say_how_orders_meet() -> None:

@@ -75,6 +75,15 @@ def taxes(draw: Any, suits: Mechanism) -> Mechanism:
     return replace(suits, base=base, rates=tuple(rates), thresholds=tuple(thresholds), revenue=revenue)
 
 
+@st.composite
+def inspections(draw: Any, suits: Any) -> Mechanism:
+    """Inspections whose limits, where the act is a number, may count from the others' mean."""
+    shares = {name: draw(SHARE) for name in ("probability", "miss")}
+    coins = {name: draw(COINS) for name in ("fine", "cost")}
+    to, relative = draw(st.sampled_from(["outside", "others"])), draw(YES_NO) and suits.high is not None
+    return replace(suits, **shares, **coins, to=to, relative=relative)
+
+
 PARAMETERS: dict[str, Parameters] = {
     "Ambiguity": {"spread": real(0.0, 0.5), "common": YES_NO},
     "Certify": {"cost": COINS, "accuracy": SHARE},
@@ -95,6 +104,8 @@ PARAMETERS: dict[str, Parameters] = {
     "InequityAversion": {"alpha": real(0.0, 4.0), "beta": SHARE},
     "Matching": {},
     "Mediator": {},
+    "Forget": {"rounds": st.sampled_from([(), (2,), (2, 3)]), "probability": SHARE},
+    "Inspect": inspections,
     "Misspecify": {"weight": real(-3.0, 3.0), "strength": SHARE},
     "Monitor": {"probability": SHARE, "noise": SHARE, "most": st.none() | st.integers(0, 3), "cost": COINS},
     "Noise": {"sd": COINS},
@@ -104,6 +115,7 @@ PARAMETERS: dict[str, Parameters] = {
     "PreferenceUncertainty": {"spread": SHARE},
     "Prosocial": {"weight": real(-1.0, 1.0)},
     "Redistribute": {"share": SHARE, "by": st.sampled_from(["equal", "need"])},
+    "Regulate": {"rounds": st.sampled_from([(), (1,), (2, 3)])},
     "Reputation": {
         "norm": st.sampled_from(["none", "image", "standing", "stern"]),
         "public": YES_NO,

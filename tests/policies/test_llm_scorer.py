@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from support import tiny_llama, tiny_tokenizer
 
 from societas.policies.llm.models import locate
-from societas.policies.llm.scorer import Chat, Scorer
+from societas.policies.llm.scorer import Chat, Scorer, _Blocks
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -94,6 +94,83 @@ def test_size_of_a_pass_does_not_change_a_score(chunk: int) -> None:
     some = chats(4)
     for a, b in zip(make(chunk=chunk).score(some, [NUMBERS] * 4), make().score(some, [NUMBERS] * 4), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
+
+
+def uneven() -> list[Chat]:
+    """Return chats that part early and late, with long and short rests: blocks of one, of several and of parts of them."""
+    some = [Chat("Rules.", f"{i} of 9." + " Wait." * (7 * i % 23), "{") for i in range(9)]
+    return [*some, *(Chat("Rules.", "A long story. " * 9 + f"Chapter {i}" + "?" * i) for i in range(5))]
+
+
+def test_blocks_see_what_a_mask_shows() -> None:
+    some = uneven()
+    blocks, mask = make(), make()
+    mask.blocks = False
+    options = [NUMBERS[::9] if i % 2 else MIXED for i in range(len(some))]
+    found, right = blocks.score(some, options), mask.score(some, options)
+    assert blocks.blocks and not blocks.plain and not mask.blocks and not mask.plain
+    for a, b in zip(found, right, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
+    assert blocks.model.config._attn_implementation == mask.model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("size", [1, 5, 64])
+def test_every_node_lies_in_one_block_and_sees_what_it_saw(size: int) -> None:
+    rng = np.random.default_rng(size)
+    count, shared = 150, 3
+    sees = np.zeros((count, count), dtype=bool)
+    for node in range(count):
+        if node and rng.random() < 0.9:
+            sees[node] = sees[rng.integers(max(0, node - 3), node)]
+        sees[node, node] = True
+    blocks, mask = _Blocks.cut(sees, shared, torch.float32, size)
+    rows, keys = blocks.rows.numpy(), blocks.keys.numpy()
+    assert rows.shape[1] <= size and mask.shape == (len(rows), 1, rows.shape[1], keys.shape[1])
+    np.testing.assert_array_equal(rows.ravel()[blocks.places], np.arange(count))
+    for node, place in enumerate(blocks.places.tolist()):
+        block, row = divmod(place, rows.shape[1])
+        seen = keys[block][mask[block, 0, row].numpy() == 0]
+        np.testing.assert_array_equal(seen, [*range(shared), *(shared + np.flatnonzero(sees[node]))])
+
+
+def test_gradients_through_blocks_are_those_of_a_mask() -> None:
+    some, gradients = uneven()[:11], []
+    for way in (True, False):
+        scorer = make()
+        scorer.model.double()
+        scorer.blocks = way
+        for _, scores in scorer.differentiable(some, [MIXED] * len(some)):
+            sum(score.logsumexp(0) for score in scores).backward()
+        assert scorer.blocks is way and scorer.plain is False
+        gradients.append([parameter.grad.clone() for parameter in scorer.model.parameters()])
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("mask", "refuses"), [(True, False), (True, True), (False, False)])
+def test_a_model_that_hands_nothing_on_is_found_out(mask: bool, refuses: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = make()
+    forward = scorer.model.forward
+
+    def deaf(*args: Any, **named: Any) -> Any:
+        if "blocks" in named and refuses:
+            raise TypeError("forward() got an unexpected keyword argument 'blocks'")
+        named.pop("blocks", None)
+        if not mask:
+            named["attention_mask"] = None
+        usual, scorer.model.config._attn_implementation = scorer.model.config._attn_implementation, "sdpa"
+        try:
+            return forward(*args, **named)
+        finally:
+            scorer.model.config._attn_implementation = usual
+
+    monkeypatch.setattr(scorer.model, "forward", deaf)
+    some = [Chat("", "one?"), Chat("", "two?")]
+    options = ["1", "2"]  # one token each: no tree within a prompt
+    found = scorer.score(some, [options] * 2)
+    assert scorer.blocks is False and scorer.plain is not mask
+    for chat, scores in zip(some, found, strict=True):
+        np.testing.assert_allclose(scores, naive(scorer, chat, options), rtol=0, atol=1e-4)
 
 
 def test_equal_questions_are_computed_once(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:

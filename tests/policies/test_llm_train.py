@@ -133,7 +133,7 @@ def test_groups_meet_the_same_chance_and_seats_the_credit_that_is_named() -> Non
         paid[credit] = played.paid
     np.testing.assert_allclose(paid["all"], paid["own"] + paid["principal"])
     assert paid["own"].std() > 0 and paid["principal"].std() > 0
-    with pytest.raises(ValueError, match="credit: one of own, team, all, principal, agent, got 'nobody'"):
+    with pytest.raises(ValueError, match="credit: one of own, welfare, team, all, principal, agent, got 'nobody'"):
         _Learner(small(credit="nobody"), game, "agent", 8, 0, {})
 
 

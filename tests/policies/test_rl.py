@@ -7,7 +7,10 @@ import math
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import textwrap
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ import numpy as np
 import pytest
 
 import societas
+from societas.envs.contracting.hidden_action import HiddenAction
 from societas.envs.contracting.multitask import Multitask
 from societas.envs.core.arrays import Array, namespace, to_float, to_int
 from societas.envs.core.fields import Choice, Field, Integer, Real, Role
@@ -280,6 +284,37 @@ def test_a_principal_over_an_agent_that_learns(risk_aversion: float) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_a_principal_learns_the_bonus_for_hidden_effort(seed: int) -> None:
+    """Theory pays 0 and 6.25 for the high effort (Grossman and Hart 1983): profit 11; flat pay for the low one gets 7."""
+    game = HiddenAction()
+    agent = PPO(hidden=(32, 32), rate=5e-3)
+    principal = PPO(hidden=(), rate=5e-3, spread=(0.05, 0.01), entropy=0.0, minibatches=1, epochs=3)
+    learned = leader_follower(game, {"principal": principal}, {"agent": agent}, episodes=(300, 200), seed=seed)
+    episodes, second_best = societas.play(game, learned, worlds=4000, seed=2, keep=True), game.benchmarks().second_best
+    pay = episodes.moments[0].acts["principal"]["pay"][0, 0]
+    assert second_best is not None and game.expected(game.optimal_pay)[0] == pytest.approx(11.0)
+    assert episodes.measures["effort"].min() == 1.0 and episodes.measures["accepted"].min() == 1.0
+    np.testing.assert_allclose(pay, game.optimal_pay, atol=1.5)
+    assert episodes.measures["profit"].mean() == pytest.approx(11.0, rel=0.1)
+    assert episodes.welfare.mean() == pytest.approx(second_best.value, rel=0.05)
+
+
+def test_leaders_choose_among_random_starts() -> None:
+    """What is offered at random is at the bounds half of the time; an act that has a start keeps it."""
+    from societas.policies.rl import bilevel
+
+    offers = [begun["principal"].start["pay"] for begun in bilevel._begun(HiddenAction(), {"principal": PPO()}, 400, 3)]
+    for bound in (0.0, 10.0):
+        assert (np.array(offers) == bound).mean(axis=0) == pytest.approx([0.25, 0.25], abs=0.08)
+    assert 3.0 < np.array(offers)[(np.array(offers) % 10.0) > 0.0].mean() < 7.0
+    assert not bilevel._begun(HiddenAction(), {"principal": PPO(start={"pay": [1.0, 2.0]})}, 4, 3)
+    acts = societas.play(Mixed(), {"guesser": bilevel.Corners()}, worlds=400, keep=True).moments[1].acts["guesser"]
+    assert np.bincount(acts["count"].ravel(), minlength=5) / 800 == pytest.approx([0.35, 0.1, 0.1, 0.1, 0.35], abs=0.06)
+    assert acts["count"].dtype.kind == "i"
+
+
+@pytest.mark.slow
 def test_two_timescales() -> None:
     """The principal follows slowly an agent that learns fast: slope 1/2 where r = 2."""
     game = Multitask.linear(risk_aversion=2.0, cost=1.0, noise=0.5)
@@ -318,8 +353,8 @@ def test_as_good_as_stable_baselines() -> None:
 # ---- keeping and going on --------------------------------------------------------------------------------------------
 
 
-def settings() -> dict[str, Any]:
-    return {"episodes": 8, "sessions": 16, "seed": 5}
+def settings(sessions: int = 16) -> dict[str, Any]:
+    return {"episodes": 8, "sessions": sessions, "seed": 5}
 
 
 def pair(game: Any) -> dict[str, PPO]:
@@ -413,6 +448,106 @@ def test_taken_up_among_others_who_remember(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         train(game, {"player_0": PPO(hidden=(8,), steps=2)}, folder=tmp_path, watch=stop_after(5), **options)
     equal(whole, train(game, {"player_0": PPO(hidden=(8,), steps=2)}, folder=tmp_path, **options))
+
+
+def run(script: str, *arguments: Any, processes: int = 1) -> subprocess.Popen[str]:
+    """Start a script that knows what is defined here, in as many processes as torchrun is told."""
+    begin = f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom test_rl import *\n"
+    file = Path(arguments[0]) / "script.py"
+    file.write_text(begin + textwrap.dedent(script), encoding="utf-8")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    return subprocess.Popen(
+        [sys.executable, *torchrun, str(file), *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def close(one: Mapping[str, PPO], other: Mapping[str, PPO]) -> None:
+    for name in one:
+        np.testing.assert_allclose(one[name].curve, other[name].curve, rtol=1e-5)
+        for part, values in one[name].weights.items():
+            np.testing.assert_allclose(values, other[name].weights[part], atol=1e-4, err_msg=part)
+
+
+def loose() -> dict[str, Any]:
+    """What is seen has no bounds, is remembered and judged centrally; worlds and parts do not divide evenly."""
+    learner = PPO(hidden=(8,), critic="central", memory=3, gamma=0.9, minibatches=5)
+    return {"game": Unbounded(repetitions=2), "learners": {"player": learner}, "episodes": 4, "sessions": 7}
+
+
+def test_two_processes_learn_as_one(tmp_path: Path) -> None:
+    """As one does but for rounding, whoever is interrupted; what is kept is taken up by two processes and by one."""
+    script = """
+        rank, out = int(os.environ["RANK"]), Path(sys.argv[1])
+        game = Multitask(repetitions=4, risk_aversion=0.5)
+        try:
+            train(game, pair(game), folder=out / "kept", watch=stop_after(7) if rank else None, **settings(17))
+        except Stopped as stopped:
+            assert "stopped after 7 of 22 updates" in str(stopped)
+        if rank == 0:
+            shutil.copytree(out / "kept", out / "copy")
+        learned = train(game, pair(game), folder=out / "kept", **settings(17)) | train(**loose())
+        for name, policy in learned.items():
+            policy.save(out / f"{name}_{rank}")
+    """
+    started = run(script, tmp_path, processes=2)
+    game = Multitask(repetitions=4, risk_aversion=0.5)
+    whole = train(game, pair(game), **settings(17)) | train(**loose())
+    said = started.communicate(timeout=120)[0]
+    assert started.returncode == 0, said
+    first, second = ({name: PPO(tmp_path / f"{name}_{rank}") for name in whole} for rank in (0, 1))
+    equal(first, second)
+    close(whole, first)
+    close(train(game, pair(game), folder=tmp_path / "copy", **settings(17)), whole)
+
+
+def test_ctrl_c_in_a_terminal(tmp_path: Path) -> None:
+    """SIGINT from outside ends the process after a whole update; the same call then goes on to the same curve."""
+    script = """
+        options = many() | {"progress": True, "watch": lambda *_: time.sleep(0.1)}
+        PPO(hidden=(8,)).learn(dilemma(), "player", folder=sys.argv[1] + "/kept", **options)
+    """
+    started = run(script, tmp_path)
+    for _ in range(600):
+        if (tmp_path / "kept" / "player" / "card.json").is_file() or started.poll() is not None:
+            break
+        time.sleep(0.1)
+    started.send_signal(signal.SIGINT)
+    said = started.communicate(timeout=60)[0]
+    assert started.returncode == 1 and "societas.policies.rl.training.Stopped" in said and "all is kept in" in said, (
+        said
+    )
+    assert "mean return: player" in said and "left" in said
+    done, updates = PPO(tmp_path / "kept" / "player").learned["updates"]
+    assert 0 < done < updates
+    again = PPO(hidden=(8,)).learn(dilemma(), "player", folder=tmp_path / "kept", **many())
+    assert again.learned["updates"] == [updates, updates]
+    equal({"": PPO(hidden=(8,)).learn(dilemma(), "player", **many())}, {"": again})
+
+
+def many() -> dict[str, Any]:
+    return {"episodes": 50, "sessions": 4, "save_every": 0.2}
+
+
+def test_tensorboard_shows_the_curve(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    seen: list[int] = []
+
+    def watch(done: int, updates: int) -> None:
+        """What is played so far is there before the end: within TensorBoard's reach while learning goes on."""
+        written = EventAccumulator(str(tmp_path)).Reload()
+        seen.append(len(written.Scalars("return/player")) if written.Tags()["scalars"] else 0)
+
+    learned = PPO(hidden=(4,)).learn(dilemma(), "player", episodes=3, sessions=4, tensorboard=tmp_path, watch=watch)
+    written = EventAccumulator(str(tmp_path)).Reload()
+    assert [point.step for point in written.Scalars("return/player")] == [1, 2, 3]
+    np.testing.assert_allclose([point.value for point in written.Scalars("return/player")], learned.curve, rtol=1e-6)
+    assert seen == [1, 2, 3]
 
 
 def test_save_and_load(tmp_path: Path) -> None:

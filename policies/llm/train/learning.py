@@ -135,6 +135,9 @@ class _Learner:
         self.adam = torch.optim.AdamW(self.weights, weight_decay=0.0)
         self.reference: Any = None
 
+    def move(self) -> None:
+        """Go on to the next society, where there are several."""
+
     def begin(self) -> None:
         """Start reinforcement: from here KL is measured, and moments of gradients before count no more."""
         import torch
@@ -148,10 +151,12 @@ class _Learner:
         role, seats = self.player.role, list(self.seats)
         if whose == "own":
             return lambda outcome: np.asarray(outcome.rewards[role.name])[:, seats]
+        if whose == "welfare":
+            return lambda outcome: np.repeat(np.asarray(outcome.welfare, dtype=float)[:, None], len(seats), axis=1)
         names = tuple(r.name for r in self.game.roles)
         counted = {"team": (role.name,), "all": names, **{name: (name,) for name in names}}
         if whose not in counted:
-            raise ValueError(f"credit: one of own, {', '.join(counted)}, got {whose!r}")
+            raise ValueError(f"credit: one of own, welfare, {', '.join(counted)}, got {whose!r}")
 
         def together(outcome: Outcome) -> NDArray[np.float64]:
             paid = sum(np.asarray(outcome.rewards[name]).sum(axis=1) for name in counted[whose])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,6 +120,11 @@ class Tiny:
 @functools.lru_cache(maxsize=8)
 def _tokenizer(games: tuple[str, ...], vocabulary: int) -> Any:
     """Return a tokenizer trained on what games say; the same for the same games."""
+    return train_tokenizer(_texts(games), vocabulary)
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
+    """Return a tokenizer of at most ``vocabulary`` tokens trained on texts."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -138,7 +143,7 @@ def _tokenizer(games: tuple[str, ...], vocabulary: int) -> Any:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    core.train_from_iterator(_texts(games), trainer)
+    core.train_from_iterator(texts, trainer)
     ends = dict.fromkeys(("bos_token", "eos_token", "pad_token"), "<end>")
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, **ends)  # type: ignore[no-untyped-call]
     tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL[1:])})

@@ -45,7 +45,7 @@ class Training:
         its rewards differ (Liu et al. 2025, arXiv:2503.20783: the division weighs up questions that are nearly decided).
     credit
         Whose rewards a seat learns from: ``"own"``; ``"team"``, the sum over its role; ``"all"``, the sum over everyone
-        in the game; or the name of a role, the sum over that.
+        in the game; ``"welfare"``, the value that the game says was created; or the name of a role, the sum over that.
     returns
         ``"to go"``: a decision is credited with what is paid from its step on; ``"episode"``: with all that is paid.
     discount

@@ -1,0 +1,178 @@
+"""Language models aligned by a method, as a policy by name: fitted once in the training scenarios, and kept."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...envs.core import validate
+from ...envs.core.policy import Policy
+from ..llm.policy import LanguageModel
+from . import retriever, scenarios, stable, substrate, urial
+
+if TYPE_CHECKING:
+    from ...envs.core.arrays import Array
+    from ...envs.core.game import Acts, Game, Seen
+
+TRAINING: dict[str, Any] = {"rate": 5e-4, "group": 8, "credit": "welfare", "norm": 0.5}
+"""How weights are changed, whatever the method; answers are rated by the welfare that followed."""
+
+
+def _unchanged(base: LanguageModel, *_: Any, **__: Any) -> LanguageModel:
+    return base
+
+
+def _reinforced(
+    base: LanguageModel, society: stable.Societies, budget: int, seed: int, *, sessions: int = 16, mixed: bool = False
+) -> LanguageModel:
+    """Fine-tune by group-relative policy gradients (``Training``) on the same play: what all methods compete with."""
+    learner = stable.prepare(base, society, sessions, seed)
+    learner.training = copy.copy(base.training)
+    object.__setattr__(learner.training, "shuffled", mixed)
+    curve = []
+    for update in range(budget):
+        learner.move()
+        curve.append(learner.reinforce(1.0 - update / budget))
+    return stable.finish(base, learner, society, sessions, seed, curve, method="reinforced")
+
+
+METHODS: dict[str, tuple[Callable[..., LanguageModel], dict[str, Any]]] = {
+    "none": (_unchanged, {}),
+    "stable": (stable.fit, {}),
+    "supervised": (stable.fit, {"ratio": 0.0}),
+    "shuffled": (stable.fit, {"mixed": True}),
+    "retriever": (retriever.fit, {}),
+    "reinforced": (_reinforced, {}),
+    "urial": (urial.fit, {}),
+}
+"""Methods by name: a function ``fit(base, society, budget, seed, sessions=..., **options)`` and the options that define it.
+
+``supervised`` imitates the best of what was sampled on a prompt, ``shuffled`` is Stable Alignment with permuted ratings: the
+controls of the others.
+"""
+
+FREE = ("none", "urial")
+"""Methods that change no weights."""
+
+
+def base(model: str = substrate.MODEL, **training: Any) -> LanguageModel:
+    """Return a model as it is before alignment, asked in the words in which the substrate was taught."""
+    return LanguageModel(
+        model, levels=substrate.LEVELS, template=substrate.TEMPLATE, training={**TRAINING, **training}, device="cpu"
+    )
+
+
+def societies() -> list[stable.Society]:
+    """Return the societies of the training scenarios, in which all players are the model that is aligned."""
+    return [
+        stable.Society(scenarios.scenario(*where), scenarios.ROLES[where[0]]) for where in substrate.schools().values()
+    ]
+
+
+class Aligned(Policy):
+    """A language model that was aligned by a method in the training scenarios, whatever game it then plays.
+
+    ``learn`` fits it, with the seed as its own, and keeps what was fitted in the user's cache; where the same was asked
+    for before, it is read from there. The game that ``learn`` is given is not learned in: what is measured there is held
+    out.
+
+    Parameters
+    ----------
+    method
+        A name in ``METHODS``.
+    model
+        What is aligned; ``"substrate"`` is made once with ``societas fetch substrate``.
+    options
+        Of the method.
+    training
+        Of ``Training``, besides ``TRAINING``.
+    seed
+        Of a method that changes no weights and so needs no ``learn``.
+    """
+
+    def __init__(
+        self,
+        method: str = "stable",
+        *,
+        model: str = substrate.MODEL,
+        options: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.seed = validate.whole("seed", seed, 0, 2**62)
+        self.method = validate.one_of("method", method, tuple(METHODS))
+        self.model, self.options, self.training = model, dict(options or {}), dict(training or {})
+
+    def ready(self) -> None:
+        """Say how to get the model, where it is absent."""
+        from ..llm.models import locate
+
+        locate(self.model)
+
+    def bind(self, game: Game, role: str, seats: tuple[int, ...]) -> Any:
+        """Seat the model, if nothing has to be learned."""
+        if self.method not in FREE:
+            raise RuntimeError(
+                f"Aligned: {self.method!r} is not fitted yet; call learn(game, role, episodes=budget), or give it learning "
+                "in a spec"
+            )
+        return self.learn(game, role, episodes=1, seed=self.seed).bind(game, role, seats)
+
+    def act(self, seen: Seen, stage: Array, u: Array, memory: Any) -> tuple[Acts, Any]:
+        """Refuse: what acts is what ``learn`` and ``bind`` return."""
+        raise RuntimeError("Aligned: bind it to seats first")
+
+    def learn(
+        self,
+        game: Game,
+        role: str,
+        *,
+        episodes: int,
+        sessions: int = 16,
+        seed: int = 0,
+        others: Mapping[str, Policy] | None = None,
+        watch: Callable[[int, int], None] | None = None,
+    ) -> LanguageModel:
+        """Return the aligned model, fitted with a budget of ``episodes`` updates on ``sessions`` worlds each."""
+        method, defining = METHODS[self.method]
+        start = base(self.model, **self.training)
+        start.curve = []
+        if self.method in FREE:
+            return method(start, societies(), episodes, seed, **defining, **self.options)
+        folder = self._folder(episodes, sessions, seed)
+        if not (folder / "card.json").is_file():
+            fitted = method(start, societies(), episodes, seed, sessions=sessions, **defining, **self.options)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".aligned-") as scratch:
+                fitted.save(Path(scratch) / "fit")
+                try:
+                    os.replace(Path(scratch) / "fit", folder)
+                except OSError:
+                    if not (folder / "card.json").is_file():  # another process was first otherwise
+                        raise
+        start.adapter = folder
+        start.curve = json.loads((folder / "card.json").read_text(encoding="utf-8"))["curve"]
+        return start
+
+    def _folder(self, budget: int, sessions: int, seed: int) -> Path:
+        """Return where a fit is kept: its name is the hash of all that decides it."""
+        from ..llm.models import cache_folder, locate
+
+        card = Path(locate(self.model)) / "card.json"
+        asked = {
+            "method": self.method,
+            "options": {**METHODS[self.method][1], **self.options},
+            "training": {**TRAINING, **self.training},
+            "model": hashlib.sha256(card.read_bytes()).hexdigest() if card.is_file() else self.model,
+            "budget": budget,
+            "sessions": sessions,
+            "seed": seed,
+        }
+        text = json.dumps(asked, sort_keys=True)
+        return cache_folder() / "aligned" / f"{self.method}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
