@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from societas.experiments.decomposition import Loss
+    from societas.experiments.interaction import Joint
 
-__all__ = ["curves", "headline", "png", "svg", "waterfall"]
+__all__ = ["curves", "grid", "headline", "png", "svg", "waterfall"]
 
 OKABE_ITO = [
     "#0072B2",
@@ -507,6 +508,51 @@ def _curves(table: pd.DataFrame, spec: Mapping[str, Any], window: int | None) ->
         for axes, ends in drawn:
             axes.set(ylim=(low, high), xlim=(start, end))
             _end_labels(axes, ends, colours, panel)
+    return figure
+
+
+def grid(pairs: Sequence[Joint], name: str) -> Figure:
+    """Policies as rows, institutions as columns: what is reached with both; a panel for each level of uncertainty.
+
+    Parameters
+    ----------
+    pairs
+        As returned by :func:`societas.experiments.interaction.joint`, at least one.
+    name
+        What is shown, for the bar of colours.
+    """
+    with _style():
+        return _grid(pairs, name)
+
+
+def _grid(pairs: Sequence[Joint], name: str) -> Figure:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    levels, policies, institutions = (
+        list(dict.fromkeys(getattr(pair, part) for pair in pairs)) for part in ("uncertainty", "policy", "institution")
+    )
+    values = {(pair.uncertainty, pair.policy, pair.institution): pair.score.mean for pair in pairs}
+    low, high = min(0.0, *values.values()), max(1.0, *values.values())
+    # dark is far from the first best, in one hue, so that it reads without colour and in print
+    shades = LinearSegmentedColormap.from_list("shades", ["#08306B", "#2878B8", "#9CC9E8", "#F4F9FD"])
+    row, head, gap, names = 0.34, 0.34, 0.42, 0.95
+    panel = row * len(policies)
+    figure = _blank(head + len(levels) * panel + (len(levels) - 1) * gap + names)
+    for index, level in enumerate(levels):
+        axes = _panel(figure, head + index * (panel + gap), panel)
+        _title(axes, level)
+        table = np.array([[values.get((level, p, i), np.nan) for i in institutions] for p in policies])
+        axes.imshow(table, cmap=shades, vmin=low, vmax=high, aspect="auto")
+        axes.set_yticks(range(len(policies)), policies)
+        axes.set_xticks(range(len(institutions)), institutions, rotation=40, ha="right", rotation_mode="anchor")
+        axes.tick_params(length=0, labelbottom=index == len(levels) - 1)
+        axes.spines["bottom"].set_visible(False)
+        for (y, x), value in np.ndenumerate(table):
+            if np.isfinite(value):
+                dark = (value - low) / (high - low) < 0.55
+                said = f"{value:.2f}".replace("-", "−")
+                axes.text(x, y, said, ha="center", va="center", fontsize=8.5, color="white" if dark else INK)
+    axes.set_xlabel(f"{name}, mean over games; rows are policies", labelpad=2)
     return figure
 
 

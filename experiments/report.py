@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from societas.experiments import store
 from societas.experiments.decomposition import Loss, decompose
 from societas.experiments.decomposition import table as losses_table
+from societas.experiments.interaction import Joint, joint
+from societas.experiments.interaction import table as pairs_table
 from societas.experiments.precision import half_width
 from societas.experiments.statistics import RESAMPLES, Interval, lookup, paired_difference, summary
 
@@ -180,6 +182,10 @@ def answers(found: pd.DataFrame, rows: pd.DataFrame, spec: Mapping[str, Any], me
             continue
         best = (min if lower else max)(here, key=lambda name: here[name][0].mean)
         mean, difference = here[best]
+        if len(spec["institutions"]) == 1:
+            text = f"{headline} is {_number(mean.mean, digits)} {_bracket(mean, digits)}."
+            said.append(Answer(policy, level, text))
+            continue
         text = f"“{best}” has the {'lowest' if lower else 'highest'} {headline}, "
         text += f"{_number(mean.mean, digits)} {_bracket(mean, digits)}"
         same = [
@@ -267,8 +273,16 @@ def _panels(found: pd.DataFrame, spec: Mapping[str, Any], effect: bool) -> list[
         if body:
             sizes = sorted({each.worlds for _, cells in body for each in cells if each is not None})
             worlds = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+            worlds = f"{worlds} {_unit(spec, policy)}"
             panels.append(Panel(policy, level, worlds, body))
     return panels
+
+
+def _unit(spec: Mapping[str, Any], policy: str) -> str:
+    """Return what one observation is: a world, or a learning, which is measured in several."""
+    arms: Mapping[str, Any] = spec.get("spec", {}).get("policies", {})
+    arm = arms.get(policy) or arms.get(policy.rpartition(", ")[0]) or {}
+    return "learnings" if arm.get("replicas", 1) > 1 else "worlds"
 
 
 def print_tables(run: Path, console: Console) -> None:
@@ -480,12 +494,25 @@ def _split(losses: Sequence[Loss]) -> list[tuple[str, str, list[tuple[str, str, 
     ]
 
 
+def _pairs(pairs: Sequence[Joint], spec: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """Return (level, [(policy, institution, score, alone, under, both, interaction)]) of what is compared, as printed."""
+    digits = _digits([pair.score.mean for pair in pairs])
+    told: dict[str, list[tuple[str, ...]]] = {}
+    for pair in pairs:
+        if pair.policy != spec["interaction"] and pair.institution != spec["baseline"]:
+            means = (_number(x.mean, digits, True) for x in (pair.alone, pair.under, pair.both))
+            beyond = f"{_number(pair.interaction.mean, digits, True)} {_bracket(pair.interaction, digits, True)}"
+            row = (pair.policy, pair.institution, _number(pair.score.mean, digits), *means, beyond)
+            told.setdefault(pair.uncertainty, []).append(row)
+    return list(told.items())
+
+
 def write_report(run: Path) -> Path:
     """Write ``report.html`` and, beside it, its pictures and tables.
 
     These are ``headline.png``, ``headline.svg`` and ``summary.csv``, and where there are any ``curves.png``,
-    ``decomposition.png`` and ``decomposition.csv``, and ``precision.csv``. The page needs nothing outside itself: pictures are
-    inside it, and it has no script.
+    ``decomposition.png`` and ``decomposition.csv``, ``interaction.png`` and ``interaction.csv``, and ``precision.csv``. The
+    page needs nothing outside itself: pictures are inside it, and it has no script.
 
     Parameters
     ----------
@@ -533,6 +560,12 @@ def write_report(run: Path) -> Path:
         waterfall = _data_uri("image/svg+xml", pictures.svg(figure))
         (run / "decomposition.png").write_bytes(pictures.png(figure))
         losses_table(losses).to_csv(run / "decomposition.csv", index=False)
+    pairs, grid = joint(rows, spec), None
+    if pairs:
+        figure = pictures.grid(pairs, str(spec["headline"]))
+        grid = _data_uri("image/svg+xml", pictures.svg(figure))
+        (run / "interaction.png").write_bytes(pictures.png(figure))
+        pairs_table(pairs).to_csv(run / "interaction.csv", index=False)
     reached = _reached(found, rows, spec)
     if reached:
         pd.DataFrame([asdict(each) for each in reached]).to_csv(run / "precision.csv", index=False)
@@ -554,6 +587,8 @@ def write_report(run: Path) -> Path:
         compared=found[found["p"].notna()].groupby("measure").size().max(),
         losses=_split(losses),
         waterfall=waterfall,
+        pairs=_pairs(pairs, spec),
+        grid=grid,
         reached=reached,
         models=_models(run),
         means=_panels(found, spec, effect=False),

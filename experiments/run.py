@@ -313,6 +313,7 @@ def _plain_spec(spec: Spec) -> dict[str, Any]:
         "sequential": list(dict.fromkeys(cell.arm for cell in cells if spec.sequential(cell.policy))),
         "margin": spec.margin,
         "decomposition": spec.decomposition,
+        "interaction": spec.interaction,
         "zero": "equilibrium" if all(game.benchmarks().baseline is None for game in games) else "baseline",
         "institutions": [name for name in spec.institutions if any(cell.institution == name for cell in cells)],
         "uncertainty": [name for name in spec.uncertainty if any(cell.uncertainty == name for cell in cells)],

@@ -119,6 +119,8 @@ class Spec(Strict):
     ``dial`` says what the levels are where they are numbers: the headline is then drawn over them. ``precision`` sets the
     number of worlds by the width of an interval, ``margin`` the difference in the headline that does not matter, and
     ``decomposition`` levels, or institutions, of which each adds one cause of misalignment to the one before.
+    ``interaction`` names the policy with which others are compared under all institutions, to say whether policy and
+    institution add up.
     """
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
@@ -140,6 +142,7 @@ class Spec(Strict):
     precision: Precision | None = None
     margin: float | None = Field(default=None, gt=0)
     decomposition: list[str] = []
+    interaction: str = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -198,6 +201,8 @@ class Spec(Strict):
                     f"policies.{name}.worlds: from {LEAST} to precision.most ({self.precision.most}) where precision is asked "
                     f"for, got {arm.worlds}"
                 )
+        if self.interaction and self.interaction not in self.policies:
+            raise ValueError(f"interaction: a policy, of {', '.join(self.policies)}, got {self.interaction!r}")
         if steps := self.decomposition:
             if not any(set(steps) <= set(part) for part in (self.uncertainty, self.institutions)):
                 raise ValueError(

@@ -91,8 +91,9 @@ class Rule:
         for name in held:
             space = find(game.role(name).sees, self.field, name).space
             if not self.options and isinstance(space, Choice):
+                bound = "limit" if self.least is None else "least"
                 raise Unfit(
-                    f"{'limit' if self.least is None else 'least'}: field {self.field!r} is {space}; say in `{self.sort}` which options are {self.sort}"
+                    f"{bound}: field {self.field!r} is {space}; say in `{self.sort}` which options are {self.sort}"
                 )
             if self.options and not (isinstance(space, Choice) and set(self.options) <= set(space.options)):
                 listed = ", ".join(map(repr, self.options))

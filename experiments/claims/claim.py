@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from ...envs.core.game import Game
 
 SHIPPED = Path(__file__).parent
-AREAS = ("contracting", "markets", "norms")
+AREAS = ("contracting", "markets", "norms", "alignment")
 
 STUDIES = {
+    "aligned": "societas.experiments.claims.studies:aligned",
     "calvano": "societas.experiments.claims.studies:calvano",
     "diamond_saez": "societas.experiments.claims.studies:diamond_saez",
     "dilemma": "societas.experiments.claims.studies:dilemma",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 import hashlib
+import inspect
 import json
 import os
 import tempfile
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ...envs.core.arrays import Array
     from ...envs.core.game import Acts, Game, Seen
 
-TRAINING: dict[str, Any] = {"rate": 5e-4, "group": 8, "credit": "welfare", "norm": 0.5}
+TRAINING: dict[str, Any] = {"rate": 2e-3, "group": 8, "credit": "welfare", "norm": 0.5}
 """How weights are changed, whatever the method; answers are rated by the welfare that followed."""
 
 
@@ -33,8 +34,8 @@ def _reinforced(
 ) -> LanguageModel:
     """Fine-tune by group-relative policy gradients (``Training``) on the same play: what all methods compete with."""
     learner = stable.prepare(base, society, sessions, seed)
-    learner.training = copy.copy(base.training)
-    object.__setattr__(learner.training, "shuffled", mixed)
+    learner.training = dataclasses.replace(base.training, method="grpo", shuffled=mixed)
+    learner.begin()  # with what its own training asks for: KL
     curve = []
     for update in range(budget):
         learner.move()
@@ -108,6 +109,11 @@ class Aligned(Policy):
         self.seed = validate.whole("seed", seed, 0, 2**62)
         self.method = validate.one_of("method", method, tuple(METHODS))
         self.model, self.options, self.training = model, dict(options or {}), dict(training or {})
+        own = inspect.signature(METHODS[method][0]).parameters.values()
+        known = sorted({p.name for p in own if p.kind is p.KEYWORD_ONLY} - {"sessions"})
+        for name in self.options:
+            if name not in known:
+                raise ValueError(f"options: {method} has no option {name!r}; it takes: {', '.join(known) or 'none'}")
 
     def ready(self) -> None:
         """Say how to get the model, where it is absent."""

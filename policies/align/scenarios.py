@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 GAMES = ("commons", "team", "market")
 """By the families norms, contracting and markets."""
 
-SIZES = {"commons": (4, 6), "team": (2, 4), "market": (3, 4)}
+SIZES = {"commons": (4, 6), "team": (2, 4), "market": (2, 4)}
 """Players in training."""
 
-HELD_OUT = {"commons": 5, "team": 3, "market": 2}
+HELD_OUT = {"commons": 5, "team": 3, "market": 3}
 """Players in the examination."""
 
 INSTITUTIONS = ("none", "talk", "text", "enforced", "sanction", "reputation", "vote")
@@ -71,7 +71,7 @@ def institution(name: str, of: str, players: int) -> tuple[Any, ...]:
     """Return the mechanisms of an institution, suited to a game and its number of players, innermost first."""
     validate.one_of("name", name, INSTITUTIONS)
     field, bound = right(of, players)
-    unit = 10.0 if of == "commons" else 0.1  # what a punishment is measured in
+    cost, fine = (1.0, 10.0) if of == "commons" else (0.01, 0.1)  # of a punishment
     create = functools.partial(registry.create, "mechanisms")
     if name == "none":
         return ()
@@ -82,7 +82,7 @@ def institution(name: str, of: str, players: int) -> tuple[Any, ...]:
         bounds = {"limit": int(bound)} if kind == "Quota" else {"least": bound}
         return (create("Contract", regime=name, terms=registry.create("parts", kind, field=field, fine=2.0, **bounds)),)
     if name == "sanction":
-        return (create("Sanction", cost=0.1 * unit, fine=1.0 * unit),)
+        return (create("Sanction", cost=cost, fine=fine),)
     if name == "reputation":
         return (create("Reputation", field=field, **{"limit" if of == "commons" else "least": bound}),)
     if of == "commons":

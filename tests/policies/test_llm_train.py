@@ -144,6 +144,20 @@ def test_team_credit_is_the_sum_over_seats() -> None:
     assert paid["own"].std() > 0
 
 
+def test_welfare_credits_every_seat_with_what_the_game_says_was_created() -> None:
+    """To customers too, whom no role stands for: output 0.4 at a price of 0.6 and a cost of 0 leaves them 0.08."""
+    game = create("games", "Quantity", firms=3, c=0.0, repetitions=2)
+    credited = {}
+    for credit, name, seats in (("welfare", "firm", 3), ("all", "firm", 3), ("welfare", "firm_1", 1)):
+        learner = _Learner(small(credit=credit), game, name, 4, 3, {})
+        outcome = learner.worlds.step({"firm": {"quantity": np.tile([0.1, 0.2, 0.1], (4, 1))}})
+        credited[credit, name] = found = learner.credit(outcome)
+        assert found.shape == (4, seats)
+    np.testing.assert_allclose(credited["welfare", "firm"], 0.32)
+    np.testing.assert_allclose(credited["all", "firm"], 0.24)
+    np.testing.assert_allclose(credited["welfare", "firm_1"], 0.32)
+
+
 # ---- what learns, and what stays ----------------------------------------------------------------------------------
 
 
