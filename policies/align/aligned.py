@@ -48,7 +48,7 @@ METHODS: dict[str, tuple[Callable[..., LanguageModel], dict[str, Any]]] = {
     "stable": (stable.fit, {}),
     "supervised": (stable.fit, {"ratio": 0.0}),
     "shuffled": (stable.fit, {"mixed": True}),
-    "retriever": (retriever.fit, {}),
+    "retriever": (retriever.fit, {"passes": 1, "rounds": 6}),
     "reinforced": (_reinforced, {}),
     "urial": (urial.fit, {}),
 }

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from ...envs.core import registry
+from ...envs.core import registry, validate
 from ...envs.core.policy import Policy
 from . import scenarios
 
@@ -133,11 +133,17 @@ def schools() -> dict[str, tuple[str, str, int, float]]:
     }
 
 
-def pools(seed: int, tell: Told, *, episodes: int = 200, sessions: int = 16) -> dict[str, dict[str, list[Turn]]]:
-    """Return {persona: {scenario: situations}} of all training scenarios."""
-    found: dict[str, dict[str, list[Turn]]] = {kind: {} for kind in PERSONAS}
-    for number, (label, where) in enumerate(schools().items()):
-        tell(f"personas learn: {label}", number / len(schools()))
+def pools(
+    seed: int, tell: Told, *, scenes: Sequence[str] = (), episodes: int = 200, sessions: int = 16
+) -> dict[str, dict[str, list[Turn]]]:
+    """Return {persona: {scenario: situations}} of the training scenarios: those named in ``scenes``, or all."""
+    everywhere, found = schools(), dict[str, dict[str, list[Turn]]]((kind, {}) for kind in PERSONAS)
+    for label in scenes:
+        validate.one_of("scenes", label, tuple(everywhere))
+    for number, (label, where) in enumerate(everywhere.items()):
+        if scenes and label not in scenes:
+            continue
+        tell(f"personas learn: {label}", number / len(everywhere))
         game, live = scenarios.scenario(*where), personas(*where, seed=seed + number, episodes=episodes)
         mixed = [live["cooperative"], live["selfish"], live["erratic"], live["selfish"]]
         for kind, who in live.items():
@@ -152,12 +158,15 @@ def pools(seed: int, tell: Told, *, episodes: int = 200, sessions: int = 16) -> 
 def documents(
     pool: Mapping[str, Mapping[str, Sequence[Turn]]], count: int, rng: np.random.Generator
 ) -> Iterator[tuple[str, list[Turn]]]:
-    """Yield documents: a persona, and what it did in ``TURNS`` situations of as many games, drawn at random."""
+    """Yield documents: a persona, and what it did in ``TURNS`` situations of as many games, drawn at random.
+
+    Where there are fewer games, some come again.
+    """
     kinds, weights = list(PERSONAS), list(PERSONAS.values())
     for _ in range(count):
         kind = kinds[int(rng.choice(len(kinds), p=weights))]
         games = list(pool[kind])
-        drawn = rng.choice(len(games), TURNS, replace=False)
+        drawn = rng.choice(len(games), TURNS, replace=len(games) < TURNS)
         yield kind, [pool[kind][games[i]][int(rng.integers(len(pool[kind][games[i]])))] for i in drawn]
 
 
@@ -242,10 +251,36 @@ def _own_words(corpus: Sequence[str], model: Any, seed: int) -> tuple[Any, Any]:
         return tokenizer, LlamaForCausalLM(model.config)
 
 
-def make(cache: Path | None = None, tell: Told = lambda what, part: None, seed: int = 0) -> Path:
+def make(
+    cache: Path | None = None,
+    tell: Told = lambda what, part: None,
+    seed: int = 0,
+    *,
+    scenes: Sequence[str] = (),
+    episodes: int = 200,
+    sessions: int = 16,
+    **pretraining: Any,
+) -> Path:
     """Make the substrate and keep it as a folder that any ``model`` parameter takes; return the folder.
 
-    It is written whole or not at all, with a card that says how it was made.
+    It is written whole or not at all, with a card that says how it was made. What is there already is returned as it is.
+
+    Parameters
+    ----------
+    cache
+        Folder of models; None for ``cache_folder()``.
+    tell
+        Told what is being done.
+    seed
+        Of all chance.
+    scenes
+        Names of the training scenarios (``schools``) of which documents tell; empty for all.
+    episodes
+        Of the personas' learning.
+    sessions
+        Worlds in which each persona is watched, among each of three societies.
+    pretraining
+        Of ``pretrain``: ``steps``, ``width`` and so on.
     """
     from ..llm.models import cache_folder
     from ..llm.scorer import quiet
@@ -254,8 +289,8 @@ def make(cache: Path | None = None, tell: Told = lambda what, part: None, seed: 
     target = (cache or cache_folder()) / MODEL
     if (target / "card.json").is_file():
         return target
-    pool = pools(seed, lambda what, part: tell(what, 0.5 * part))
-    scorer, curve = pretrain(pool, seed, lambda what, part: tell(what, 0.5 + 0.5 * part))
+    pool = pools(seed, lambda what, part: tell(what, 0.5 * part), scenes=scenes, episodes=episodes, sessions=sessions)
+    scorer, curve = pretrain(pool, seed, lambda what, part: tell(what, 0.5 + 0.5 * part), **pretraining)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".substrate-") as scratch:
         fresh = Path(scratch) / MODEL
@@ -270,10 +305,18 @@ def make(cache: Path | None = None, tell: Told = lambda what, part: None, seed: 
         card = {
             "model": MODEL,
             "seed": seed,
+            "scenes": list(scenes) or list(schools()),
+            "episodes": episodes,
+            "sessions": sessions,
+            "pretraining": pretraining,
             "personas": PERSONAS,
             "curve": curve[::10],
             "versions": _versions(),
         }
         (fresh / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
-        os.replace(fresh, target)
+        try:
+            os.replace(fresh, target)
+        except OSError:
+            if not (target / "card.json").is_file():  # another process was first otherwise
+                raise
     return target

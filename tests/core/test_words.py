@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import jsonschema
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from societas import ActError, Choice, Complaint, Field, Integer, Real, make, mechanism
+import societas
+from societas import ActError, Choice, Complaint, Field, Integer, Real, make, mechanism, play, policy
 from societas.envs.core import words
 
 HARVEST = Field("harvest", Integer(0, 100), "what you take", "tonnes")
@@ -215,3 +217,52 @@ def test_a_quoted_text_cannot_pass_for_a_turn_of_the_conversation() -> None:
     written = words.quoted(said)
     assert json.loads(written) == said
     assert not any(marker in written for marker in ("<|", "[INST]", "<<SYS>>", "</s>"))
+
+
+def test_what_is_said_in_brief() -> None:
+    game = make("Commons", users=3, months=2) | mechanism("Sanction", cost=1.0, fine=2.0)
+    seen = {
+        "stage": np.int64(1),
+        "stock": np.int64(40),
+        "month": np.int64(2),
+        "catches": np.array([10, 0, 50]),
+        "caught": np.int64(50),
+        "total": np.int64(60),
+        "fined": np.int64(2),
+        "fines": np.array([0, 0, 1]),
+    }
+    role = game.role("fisher")
+    told = "Commons | Sanction: stage sanction, stock 40, month 2, catches 10 0 50, caught 50, total 60, fined 2, fines 0 0 1"
+    assert words.brief(game, role, 2, seen, 1) == f"{told}; fisher_2: punish"
+    game = make("HiddenAction")
+    seen = {"stage": 0, "round": 1, "outcome": 0, "answer": 0, "pay": np.array([0.0, 1.5])}
+    told = "HiddenAction: stage offer, round 1, outcome low, answer refused, pay 0 1.5"
+    asked = [words.brief(game, game.role("principal"), 0, seen, stage) for stage in (0, 1)]
+    assert asked == [f"{told}; principal_0: pay", f"{told}; principal_0: nothing"]
+
+
+@pytest.mark.parametrize("name", societas.list("games"))
+def test_a_brief_says_what_the_prompt_says_of_every_value_and_no_unit(name: str) -> None:
+    """The prompt's own lines, without labels and units, are the brief."""
+    game = make(name)
+    done = play(game, {role.name: policy("random") for role in game.roles}, seed=1, keep=True)
+    for moment in done.moments[:4]:
+        for role in game.roles:
+            own = {field: np.asarray(values)[0, -1] for field, values in moment.seen[role.name].items()}
+            stage, index = int(np.asarray(moment.stage)[0]), role.count - 1
+            prompt = words.prompt(game, role, index, own, stage)
+            lines = dict(re.findall(r"^- (\w+): (.*)$", prompt, re.M))
+            assert set(lines) == {field.name for field in role.sees}
+            parts = []
+            for field in role.sees:
+                unit = f" {re.escape(field.unit)}" if field.unit else ""
+                form = ", ".join(f"{re.escape(label)} (.*?){unit}" for label in field.each) or f"(.*){unit}"
+                found = re.fullmatch(form, lines[field.name])
+                assert found is not None, (form, lines[field.name])
+                parts.append(" ".join([field.name, *found.groups()]))
+            asked = ", ".join(field.name for field in role.deciding(game.stages[stage].name, index)) or "nothing"
+            assert (
+                words.brief(game, role, index, own, stage)
+                == f"{name}: {', '.join(parts)}; {role.player(index)}: {asked}"
+            )
+            assert ("It is not your turn" in prompt) == (asked == "nothing")

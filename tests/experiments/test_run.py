@@ -149,6 +149,34 @@ def test_a_missing_model_is_said_before_anything_runs(tmp_path: Path, monkeypatc
     assert not (tmp_path / "runs").exists()
 
 
+def test_models_are_fetched_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOCIETAS_CACHE", str(tmp_path))
+    (tmp_path / "substrate").mkdir()
+    (tmp_path / "substrate" / "card.json").write_text("{}", encoding="utf-8")
+    done = CliRunner().invoke(app, ["fetch", "substrate"])  # it is there already
+    assert done.exit_code == 0 and done.stdout.strip() == str(tmp_path / "substrate")
+    unknown = CliRunner().invoke(app, ["fetch", "gpt"])
+    assert unknown.exit_code == 2
+    assert "model: 'smollm2' or 'substrate', got 'gpt'; any folder with a transformers model" in unknown.output
+
+
+def test_fairness_is_asked_for_on_the_command_line(tmp_path: Path) -> None:
+    line, picture = CliRunner(), tmp_path / "fair.svg"
+    done = line.invoke(
+        app, ["fairness", "random", "--mode", "menu", "--worlds", "6", "--seed", "3", "--picture", str(picture)]
+    )
+    assert done.exit_code == 0, done.output
+    assert str(picture) in done.stdout and picture.read_text(encoding="utf-8").lstrip().startswith("<?xml")
+    assert "random, menu: 6 worlds an instance, seed 3" in done.stdout and "generate:" not in done.stdout
+    for given, said in (
+        (["randon"], "did you mean 'random'"),
+        (["random", "--mode", "draw"], "mode: one of 'generate', 'menu', got 'draw'"),
+        (["random", "--worlds", "0"], "worlds: a whole number from 1"),
+    ):
+        wrong = line.invoke(app, ["fairness", *given])
+        assert wrong.exit_code == 2 and said in wrong.output, wrong.output
+
+
 def test_the_table_says_where_each_row_comes_from(small: Path, tmp_path: Path) -> None:
     import duckdb
 

@@ -15,7 +15,7 @@ from societas import Game, play, policy
 from societas.envs.contracting.hidden_action import HiddenAction
 from societas.envs.contracting.procurement import Procurement
 from societas.envs.core.arrays import backend, select, to_numpy, tree_map
-from societas.envs.core.fields import Choice, Field
+from societas.envs.core.fields import Choice, Field, Real
 from societas.envs.core.mechanism import Institution, Unfit
 from societas.envs.core.solve import pure_nash
 from societas.envs.norms.fishery import Fishery
@@ -25,7 +25,7 @@ from societas.mechanisms.contract import Contract, Court
 from societas.mechanisms.disclose import Disclose
 from societas.mechanisms.sanction import Sanction
 from societas.mechanisms.schedules import Bonus
-from societas.mechanisms.terms import Compensation, Deal, Quota, Terms
+from societas.mechanisms.terms import Compensation, Deal, Duty, Quota, Terms
 from societas.testing import check_mechanism
 
 C, D = 0, 1
@@ -737,6 +737,72 @@ def test_a_null_contract_and_one_that_nobody_signs_are_the_base_game(table: int,
 
 
 # ---- words and errors ---------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.floats(-20, 20), min_size=2, max_size=6),
+    st.floats(-10, 10),
+    st.floats(0, 5),
+)
+def test_a_duty_is_owed_by_its_shortfall_in_equal_parts(did: list[float], least: float, fine: float) -> None:
+    n, duty = len(did), Duty(least, fine, "given")
+    players = tuple(f"p_{i}" for i in range(n))
+    field = Field("given", Real(-20, 20), "what one gives", verifiable=True)
+    deal = Deal(players, {"given": field}, {"given": (True,) * n})
+    duty.suit(deal)
+    facts = np.array([did])
+    debts = duty.owed(duty.stated({}, facts[:, 0]), {"given": facts}, deal)
+    assert debts.shape == (1, n, n)
+    for i, gave in enumerate(did):
+        for j in range(n):
+            part = 0.0 if i == j else fine * max(0.0, least - gave) / (n - 1)
+            assert debts[0, i, j] == pytest.approx(part, abs=1e-9)
+
+
+def test_a_duty_by_hand_with_and_without_a_sword() -> None:
+    """Least 8, fine 3: of 2, 8 and 11 the first lacks 6, owes 18, and each of the others gets 9 - where it is enforced."""
+    took, base = (2, 8, 11), Fishery(fishers=3, months=1)
+    acts = [{"harvest": each, "consent": "accept"} for each in took]
+    found = {}
+    for regime in ("text", "enforced"):
+        game = base | Contract(Duty(8.0, 3.0, "caught"), regime=regime)
+        cast = {f"fisher_{i}": policy("constant", acts=act) for i, act in enumerate(acts)}
+        found[regime] = play(game, cast).returns["fisher"][0]
+        refusing = {**cast, "fisher_2": policy("constant", acts={"harvest": 11, "consent": "refuse"})}
+        np.testing.assert_array_equal(play(game, refusing).returns["fisher"][0], took)
+    np.testing.assert_allclose(found["text"], took)
+    np.testing.assert_allclose(found["enforced"], [2 - 18.0, 8 + 9.0, 11 + 9.0])
+
+
+@pytest.mark.parametrize("regime", ["text", "enforced"])
+def test_duties_and_quotas_compose(regime: str) -> None:
+    """A floor and a ceiling on one game, in one contract after the other."""
+    base = Fishery(fishers=3, months=2)
+    contract = Contract(Duty(4.0, 2.0, "caught"), regime=regime, court=Court(0.7))
+    check_mechanism(contract, base, null=Contract(regime="none"), worlds=5)
+    both = (
+        base | Contract(Duty(4.0, 2.0, "caught"), regime=regime) | Contract(Quota(9, 1.0), regime=regime, label="cap")
+    )
+    cast = {f"fisher_{i}": policy("constant", acts={"harvest": each}) for i, each in enumerate((1, 6, 12))}
+    consents = [field.name for field in both.role("fisher").acts if "consent" in field.name]
+    assert len(consents) == 2
+    for i, each in enumerate((1, 6, 12)):
+        cast[f"fisher_{i}"] = policy("constant", acts={"harvest": each} | dict.fromkeys(consents, "accept"))
+    paid = play(both, cast, keep=True).moments[-1].rewards["fisher"][0] - (1, 6, 12)
+    moved = np.array([-6.0 + 1.5, 3.0 + 1.5, 3.0 - 3.0]) if regime == "enforced" else np.zeros(3)
+    np.testing.assert_allclose(paid, moved, atol=1e-9)
+
+
+def test_a_duty_says_its_numbers_and_refuses_what_it_cannot_bind() -> None:
+    rules = (Fishery() | Contract(Duty(4.5, 2.0, "caught"))).rules("fisher")
+    assert "each comes to at least 4.5 of caught a round; who falls short owes 2 for each unit below" in rules
+    assert build("parts", {"Duty": {"field": "caught", "least": 4.5}}) == Duty(4.5, 2.0, "caught")
+    assert [field.space for field in Duty(-2.0).figures] == [Real(-2.0, 0.0), Real(0.0, 2.0)]
+    with pytest.raises(Unfit, match="Duty: a least value needs a field that is a single number, 'own' is one of"):
+        _ = MatrixGame() | Contract(Duty(1.0, field="own"))
+    for wrong, said in (({"least": 1e7}, "least: "), ({"least": float("nan")}, "least: "), ({"fine": -1.0}, "fine: ")):
+        with pytest.raises(ValueError, match=said):
+            Duty(**wrong)
 
 
 def test_the_rules_name_every_number() -> None:

@@ -88,6 +88,38 @@ def test_only_the_roles_that_care_do() -> None:
     np.testing.assert_allclose(caring.returns["agent"], plain.returns["agent"] + 0.5 * plain.returns["principal"])
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.floats(-1, 1).filter(lambda w: w == 0 or abs(w) > 1e-6), st.integers(0, 99))
+def test_care_for_outsiders_weighs_welfare(weight: float, seed: int) -> None:
+    """Firms whose customers gain too: one's own reward and the game's welfare, weighed against each other."""
+    base = make("Quantity", firms=3, repetitions=2)
+    cast = {"firm": policy("random")}
+    plain = play(base, cast, worlds=4, seed=seed)
+    caring = play(base | Prosocial(weight, outsiders=True), cast, worlds=4, seed=seed)
+    expected = (1 - weight) * plain.returns["firm"] + weight * plain.welfare[:, None]
+    np.testing.assert_allclose(caring.returns["firm"], expected, atol=1e-12)
+    np.testing.assert_array_equal(caring.welfare, plain.welfare)
+    among = play(base | Prosocial(weight), cast, worlds=4, seed=seed).returns["firm"]
+    outside = plain.welfare - plain.returns["firm"].sum(axis=1)
+    assert (outside > 0).all()
+    np.testing.assert_allclose(
+        caring.returns["firm"] - among, weight * np.repeat(outside[:, None], 3, axis=1), atol=1e-12
+    )
+
+
+def test_where_nobody_is_outside_it_makes_no_difference() -> None:
+    for weight in (-0.5, 1.0):
+        np.testing.assert_allclose(felt(PD | Prosocial(weight, outsiders=True)), felt(PD | Prosocial(weight)))
+
+
+def test_care_for_outsiders_is_said_and_examined() -> None:
+    base = make("Quantity", firms=2, repetitions=2)
+    told = (base | Prosocial(0.5, outsiders=True)).rules("firm")
+    assert "plus 0.5 times the sum of what all others get, those outside the game included." in told
+    assert "plus 0.5 times the sum of what all others are paid." in (base | Prosocial(0.5)).rules("firm")
+    check_mechanism(Prosocial(0.5, outsiders=True), base, null=Prosocial(0.0, outsiders=True), worlds=8)
+
+
 def test_care_extends_to_what_institutions_within_pay() -> None:
     """A sanction of 1 and 3 within: the caring one who imposes it also feels the other's loss."""
     inner = PD | Sanction(cost=1.0, fine=3.0) | Prosocial(0.5)

@@ -22,6 +22,7 @@ from societas.mechanisms.exclude import Exclude
 from societas.mechanisms.graduated_sanction import GraduatedSanction
 from societas.mechanisms.pool_sanction import PoolSanction
 from societas.mechanisms.reputation import Reputation
+from societas.mechanisms.rule import Rule
 from societas.mechanisms.sanction import Sanction
 from societas.mechanisms.talk import Talk
 from societas.mechanisms.terms import Compensation
@@ -460,6 +461,25 @@ def test_discriminators_starve_defectors() -> None:
 # ---- classifier -----------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 15), min_size=5, max_size=5), st.integers(1, 12))
+def test_a_least_value_is_the_other_side_of_a_limit(caught: list[int], least: int) -> None:
+    """Of whole numbers: what is wrong by a least value of k is right by a limit of k - 1, and all are judged."""
+    base = Fishery(months=2)
+    wrong = [Rule("caught", least=least), Rule("caught", limit=least - 1)]
+    after = base.step(base.start(np.zeros((1, 0))), {"fisher": {"harvest": np.array([caught])}}, np.zeros((1, 0))).state
+    below, above = (np.asarray(rule.broken(base, base.view(after), ("fisher",)))[0] for rule in wrong)
+    assert below.tolist() == [each < least for each in caught] and (below != above).all()
+    run = Run(base | Reputation("caught", least=least), {"harvest": caught})
+    assert run.seen[0]["reputation"][0, 0].tolist() == [1 if each >= least else -1 for each in caught]
+
+
+def test_a_least_value_in_words() -> None:
+    assert Rule("caught", least=2.5).text == "caught below 2.5"
+    assert Rule("caught", least=2.5, sort="good").text == "caught of at least 2.5"
+    assert "A good act is: caught of at least 3." in (Fishery() | Reputation("caught", least=3)).rules("fisher")
+
+
 def test_labels_flip_with_the_institutions_mind() -> None:
     game = MatrixGame(repetitions=4) | Classifier("own", wrong=("defect",), changes=1.0)
     before = game.view(game.start(np.zeros((1, game.draws))))["player"]["label"]
@@ -555,6 +575,7 @@ STACKED: tuple[tuple[Mechanism, Mechanism | None], ...] = (
     ),
     (Reputation("caught", limit=8, noise=0.2), Reputation("caught", limit=8, norm="none", noise=0.5)),
     (Classifier("caught", limit=8, accuracy=0.8, changes=0.3), None),
+    (Reputation("caught", least=8, norm="stern"), Reputation("caught", least=8, norm="none")),
 )
 
 
@@ -602,6 +623,9 @@ def test_roles_that_are_not_held_to_a_rule_are_left_alone() -> None:
         (lambda: GraduatedSanction("own", limit=float("nan")), "limit: a number from -inf to inf, got nan"),
         (lambda: GraduatedSanction("own", limit=1, most=-1.0), "most: a number from 0 to inf, got -1.0"),
         (lambda: Reputation("own"), "good, limit: either the options of 'own' that are good, or a limit"),
+        (lambda: Reputation("own", limit=1, least=1), "or a limit if it is a number; got .* limit=1 and least=1"),
+        (lambda: Reputation("own", ("cooperate",), least=1), "either the options of 'own' that are good, or a limit"),
+        (lambda: Rule("own", least=float("nan")), "least: "),
         (
             lambda: Reputation("own", limit=1, norm="shun"),
             "norm: one of 'none', 'image', 'standing', 'stern', got 'shun'",
@@ -635,6 +659,7 @@ def test_parameters_out_of_range_are_refused(wrong: Any, words: str) -> None:
         ("Fishery", Classifier("caught", wrong=("much",)), "wrong: 'much' must be among the options of field 'caught'"),
         ("MatrixGame", PoolSanction("own", limit=1), "limit: field 'own' is one of .*; say in `wrong` which options"),
         ("MatrixGame", Reputation("own", limit=1), "limit: field 'own' is one of .*; say in `good` which options"),
+        ("MatrixGame", Reputation("own", least=1), "least: field 'own' is one of .*; say in `good` which options"),
         ("MatrixGame", Reputation("own", good=("betray",)), "good: 'betray' must be among the options of field 'own'"),
         (
             "HiddenAction",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -251,6 +252,44 @@ def test_a_template_without_system_role_gets_one_message() -> None:
     )
     text = scorer.tokenizer.decode(scorer.tokens(Chat("Rules.", "Now.", "{")))
     assert text == "[user]Rules.\n\nNow.\n[assistant]{"
+
+
+SHOWN = (("Before?", "10}"), ("And then?", "7}"))
+
+
+@pytest.mark.parametrize("system", ["Rules.", ""])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (
+            "roles",
+            "{system:[system]%s\n}[user]Before?\n[assistant]10}\n[user]And then?\n[assistant]7}\n[user]Now.\n[assistant]{",
+        ),
+        (
+            "no system",
+            "[user]{system:%s\n\n}Before?\n[assistant]10}\n[user]And then?\n[assistant]7}\n[user]Now.\n[assistant]{",
+        ),
+        ("plain", "{system:%s\n\n}Before?\n\n10}\n\nAnd then?\n\n7}\n\nNow.\n\n{"),
+    ],
+)
+def test_examples_are_turns_between_the_rules_and_the_question(kind: str, expected: str, system: str) -> None:
+    """Before the question, in their order; what has no system role hears the rules with the first turn, and nothing twice."""
+    scorer = make(template=kind != "plain")
+    if kind == "no system":
+        refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        scorer.tokenizer.chat_template = refusal + scorer.tokenizer.chat_template
+    rules = re.sub(r"\{system:([^}]*)\}", lambda m: m[1] % system if system else "", expected)
+    assert scorer.tokenizer.decode(scorer.tokens(Chat(system, "Now.", "{", SHOWN))) == rules
+    alone = scorer.tokens(Chat(system, "Now.", "{"))
+    assert scorer.tokens(Chat(system, "Now.", "{", ())) == alone != scorer.tokens(Chat(system, "Now.", "{", SHOWN))
+
+
+def test_chats_with_other_examples_are_told_apart_and_scored_as_alone(scorer: Scorer) -> None:
+    some = [Chat("Rules.", "Now.", "{", SHOWN[:n]) for n in range(3)] + [Chat("Rules.", "Now.", "{", SHOWN[::-1])]
+    scores = scorer.score(some, [MIXED] * 4)
+    for chat, score in zip(some, scores, strict=True):
+        np.testing.assert_allclose(score, naive(scorer, chat, MIXED), atol=1e-3)
+    assert len({tuple(score.round(4)) for score in scores}) == 4
 
 
 def test_free_text_is_greedy(scorer: Scorer) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import societas
+from societas.envs.core import words
 from societas.mechanisms.contract import Contract
 from societas.mechanisms.sanction import Sanction
 from societas.mechanisms.talk import Talk
@@ -143,6 +145,43 @@ def test_vectors_are_decided_component_by_component() -> None:
     assert answers[:2] == ['{"pay": {"low": ', '{"pay": {"low": 0.00, "high": ']
     assert answers[2:] == ['{"accept": ', '{"accept": "accept", "effort": ']
     assert episodes.measures["effort"][0] == 1.0
+
+
+EXAMPLES = [["Lake, stock 100", '{"harvest": 10}'], ["Lake, stock 40", '{"harvest": 4}']]
+
+
+def test_examples_stand_before_every_question_in_their_order() -> None:
+    backend = Favourite("10}", '"accept"', '"let us')
+    game = FISHERY | Talk() | Contract(Quota(limit=10))
+    societas.play(game, {"fisher": LanguageModel(backend, temperature=0, examples=EXAMPLES)})
+    told = (("Lake, stock 100", '{"harvest": 10}'), ("Lake, stock 40", '{"harvest": 4}'))
+    assert {chat.examples for chat, _ in backend.asked} == {told}
+    without = Favourite("10}", '"accept"', '"let us')
+    societas.play(game, {"fisher": LanguageModel(without, temperature=0, examples=())})
+    assert [(replace(chat, examples=()), options) for chat, options in backend.asked] == without.asked
+
+
+def test_examples_are_kept_as_pairs_of_texts() -> None:
+    assert LanguageModel(Favourite()).examples == LanguageModel(Favourite(), examples=[]).examples == ()
+    assert LanguageModel(Favourite(), examples=EXAMPLES).examples == tuple(map(tuple, EXAMPLES))
+    for wrong in (["user", "answer"], [["alone"]], [["a", "b", "c"]], [["a", 1]]):
+        with pytest.raises(
+            ValueError, match=r"examples: pairs \[what the user said, what was answered\], two texts, got"
+        ):
+            LanguageModel(Favourite(), examples=wrong)
+
+
+def test_a_template_may_show_the_brief_in_place_of_the_prompt() -> None:
+    backend = Favourite("10}")
+    template = {"system": "Decide.", "user": "{{ brief }}"}
+    done = societas.play(FISHERY, {"fisher": LanguageModel(backend, temperature=0, template=template)}, keep=True)
+    chat, _ = backend.asked[0]
+    own = {name: values[0, 0] for name, values in done.moments[0].seen["fisher"].items()}
+    assert chat.system == "Decide." and chat.user == words.brief(FISHERY, FISHERY.role("fisher"), 0, own, 0)
+    with pytest.raises(ValueError, match="template: shows prompt nowhere"):
+        LanguageModel(backend, template={"user": "Play. {{ memory }}"})
+    with pytest.raises(ValueError, match="template.system: no name 'brief'"):
+        LanguageModel(backend, template={"system": "{{ brief }}", "user": "{{ prompt }}"})
 
 
 def test_sampling_follows_the_models_probabilities() -> None:
