@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,13 +14,14 @@ if TYPE_CHECKING:
 
 
 class Joint(NamedTuple):
-    """What a policy and an institution do to the headline, alone and together, at one level of uncertainty.
+    """What a policy and an institution do to the headline, alone and together, in one game at one level of uncertainty.
 
     ``score`` is what is reached with both. Differences are to the reference policy without an institution: of the policy
     ``alone``, of the institution alone (``under``), of ``both``; and the ``interaction``, which is what both do beyond the sum
     of what each does alone: below zero they stand in for one another, above zero they need one another.
     """
 
+    game: str
     uncertainty: str
     policy: str
     institution: str
@@ -33,10 +35,10 @@ class Joint(NamedTuple):
 def joint(rows: pd.DataFrame, spec: Mapping[str, Any]) -> list[Joint]:
     r"""Return all pairs of policies and institutions, the reference ``spec["interaction"]`` and the baseline among them.
 
-    With the headline :math:`x_{pi}` of policy :math:`p` under institution :math:`i`, the mean over games, the interaction is
+    With the headline :math:`x_{pi}` of policy :math:`p` under institution :math:`i`, the interaction is
     :math:`x_{pi} - x_{p0} - x_{0i} + x_{00}`, where 0 is the reference and the baseline. Differences are taken within
-    observations (worlds; or learnings, where policies learn), among those that all four have; games that lack one of the
-    four are left out of the pair.
+    observations (worlds; or learnings, where policies learn), among those that all four have. Pairs that lack one of the four
+    are left out.
 
     Parameters
     ----------
@@ -49,48 +51,20 @@ def joint(rows: pd.DataFrame, spec: Mapping[str, Any]) -> list[Joint]:
     reference, baseline = spec.get("interaction"), spec["baseline"]
     if not reference:
         return []
-    games = list(spec["games"]) or [""]
     scores = rows[rows["measure"] == spec["headline"]]
     series = {
         key: part.set_index("world")["value"] for key, part in scores.groupby(["uncertainty", "institution", "policy"])
     }
     found = []
-    for level in spec["uncertainty"]:
-        for policy in spec["spec"]["policies"]:
-            for institution in spec["institutions"]:
-                corners = []
-                for game in games:
-                    keys = [
-                        (level, i, arm_name(p, game))
-                        for p, i in (
-                            (policy, institution),
-                            (policy, baseline),
-                            (reference, institution),
-                            (reference, baseline),
-                        )
-                    ]
-                    if all(key in series for key in keys):
-                        corners.append([series[key] for key in keys])
-                if not corners:
-                    continue
-                both, alone, under, neither = (sum(each[k] for each in corners) / len(corners) for k in range(4))
-                found.append(
-                    Joint(
-                        level,
-                        policy,
-                        institution,
-                        *(
-                            interval(values.dropna().to_numpy())
-                            for values in (
-                                both,
-                                alone - neither,
-                                under - neither,
-                                both - neither,
-                                both - alone - under + neither,
-                            )
-                        ),
-                    )
-                )
+    for game, level in itertools.product(spec["games"] or [""], spec["uncertainty"]):
+        for policy, institution in itertools.product(spec["spec"]["policies"], spec["institutions"]):
+            keys = [(level, i, arm_name(p, game)) for p in (policy, reference) for i in (institution, baseline)]
+            if not all(key in series for key in keys):
+                continue
+            both, alone, under, neither = (series[key] for key in keys)
+            values = (both, alone - neither, under - neither, both - neither, both - alone - under + neither)
+            ends = (interval(each.dropna().to_numpy()) for each in values)
+            found.append(Joint(game, level, policy, institution, *ends))
     return found
 
 
@@ -101,6 +75,7 @@ def table(pairs: list[Joint]) -> pd.DataFrame:
     records = []
     for pair in pairs:
         record: dict[str, Any] = {
+            "game": pair.game,
             "uncertainty": pair.uncertainty,
             "policy": pair.policy,
             "institution": pair.institution,

@@ -512,7 +512,7 @@ def _curves(table: pd.DataFrame, spec: Mapping[str, Any], window: int | None) ->
 
 
 def grid(pairs: Sequence[Joint], name: str) -> Figure:
-    """Policies as rows, institutions as columns: what is reached with both; a panel for each level of uncertainty.
+    """Policies as rows, institutions as columns: what is reached with both; a panel for each game and level of uncertainty.
 
     Parameters
     ----------
@@ -528,11 +528,14 @@ def grid(pairs: Sequence[Joint], name: str) -> Figure:
 def _grid(pairs: Sequence[Joint], name: str) -> Figure:
     from matplotlib.colors import LinearSegmentedColormap
 
-    levels, policies, institutions = (
-        list(dict.fromkeys(getattr(pair, part) for pair in pairs)) for part in ("uncertainty", "policy", "institution")
+    policies, institutions = (
+        list(dict.fromkeys(getattr(pair, part) for pair in pairs)) for part in ("policy", "institution")
     )
-    values = {(pair.uncertainty, pair.policy, pair.institution): pair.score.mean for pair in pairs}
+    levels = list(dict.fromkeys((pair.game, pair.uncertainty) for pair in pairs))
+    values = {((pair.game, pair.uncertainty), pair.policy, pair.institution): pair.score.mean for pair in pairs}
     low, high = min(0.0, *values.values()), max(1.0, *values.values())
+    if name == "alignment":
+        low, high = max(low, -1.0), 1.0  # what is far below the baseline is as dark as can be
     # dark is far from the first best, in one hue, so that it reads without colour and in print
     shades = LinearSegmentedColormap.from_list("shades", ["#08306B", "#2878B8", "#9CC9E8", "#F4F9FD"])
     row, head, gap, names = 0.34, 0.34, 0.42, 0.95
@@ -540,7 +543,7 @@ def _grid(pairs: Sequence[Joint], name: str) -> Figure:
     figure = _blank(head + len(levels) * panel + (len(levels) - 1) * gap + names)
     for index, level in enumerate(levels):
         axes = _panel(figure, head + index * (panel + gap), panel)
-        _title(axes, level)
+        _title(axes, ", ".join(part for part in level if part))
         table = np.array([[values.get((level, p, i), np.nan) for i in institutions] for p in policies])
         axes.imshow(table, cmap=shades, vmin=low, vmax=high, aspect="auto")
         axes.set_yticks(range(len(policies)), policies)
@@ -550,9 +553,9 @@ def _grid(pairs: Sequence[Joint], name: str) -> Figure:
         for (y, x), value in np.ndenumerate(table):
             if np.isfinite(value):
                 dark = (value - low) / (high - low) < 0.55
-                said = f"{value:.2f}".replace("-", "−")
+                said = (f"{value:.2f}" if abs(value) < 9.95 else f"{value:.0f}").replace("-", "−")
                 axes.text(x, y, said, ha="center", va="center", fontsize=8.5, color="white" if dark else INK)
-    axes.set_xlabel(f"{name}, mean over games; rows are policies", labelpad=2)
+    axes.set_xlabel(f"{name}; rows are policies, columns institutions", labelpad=2)
     return figure
 
 

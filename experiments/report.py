@@ -503,7 +503,7 @@ def _pairs(pairs: Sequence[Joint], spec: Mapping[str, Any]) -> list[tuple[str, l
             means = (_number(x.mean, digits, True) for x in (pair.alone, pair.under, pair.both))
             beyond = f"{_number(pair.interaction.mean, digits, True)} {_bracket(pair.interaction, digits, True)}"
             row = (pair.policy, pair.institution, _number(pair.score.mean, digits), *means, beyond)
-            told.setdefault(pair.uncertainty, []).append(row)
+            told.setdefault(", ".join(part for part in (pair.game, pair.uncertainty) if part), []).append(row)
     return list(told.items())
 
 

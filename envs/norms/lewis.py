@@ -301,8 +301,12 @@ def topographic_similarity(game: Lewis, policy: Policy, *, edits: bool = True, s
         raise ValueError(
             f"game: at most {MOST_COMPARED} objects can be compared, got {game.objects}; take fewer values"
         )
-    things, words = game.digits(np.arange(game.objects)), language(game, policy, seed=seed)
-    i, j = np.triu_indices(game.objects, 1)
+    return similarity(game.digits(np.arange(game.objects)), language(game, policy, seed=seed), edits=edits)
+
+
+def similarity(things: np.ndarray[Any, Any], words: np.ndarray[Any, Any], *, edits: bool = True) -> float:
+    """Return the ``topographic_similarity`` of objects (N, a) and their messages (N, m), integers."""
+    i, j = np.triu_indices(len(things), 1)
     meant = (things[i] != things[j]).sum(axis=-1)
     said = _edits(words[i], words[j]) if edits else (words[i] != words[j]).sum(axis=-1)
     if (said == said[0]).all() or (meant == meant[0]).all():

@@ -27,6 +27,8 @@ AREAS = ("contracting", "markets", "norms", "alignment")
 STUDIES = {
     "aligned": "societas.experiments.claims.studies:aligned",
     "calvano": "societas.experiments.claims.studies:calvano",
+    "later_layers": "societas.experiments.claims.studies:later_layers",
+    "lewis": "societas.experiments.claims.studies:lewis",
     "diamond_saez": "societas.experiments.claims.studies:diamond_saez",
     "dilemma": "societas.experiments.claims.studies:dilemma",
     "axelrod": "societas.experiments.claims.studies:axelrod",

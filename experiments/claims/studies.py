@@ -145,7 +145,7 @@ def lewis(seeds: int, watch: Watch, candidates: int = 0, keep: float = 0.1) -> d
     }
     if candidates:
         settings: dict[str, Any] = {"candidates": candidates, "entropy": 0.1}
-        course = {"generations": 6, "steps": 200, "last": 800, "rate": 1e-3}
+        course: dict[str, Any] = {"generations": 6, "steps": 200, "last": 800, "rate": 1e-3}
     else:
         settings, course = {"entropy": 0.02}, {"generations": 11, "steps": 100, "last": 400, "rate": 1e-2}
     pairs = Signallers(objects, 8, 2, hidden=64, held=held, sets=4, **settings)

@@ -10,12 +10,12 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ...envs.core import validate
 from ...envs.core.policy import Policy
 from ..llm.policy import LanguageModel
-from . import retriever, scenarios, stable, substrate, urial
+from . import aligner, modulo, prompts, retriever, scenarios, stable, substrate, urial
 
 if TYPE_CHECKING:
     from ...envs.core.arrays import Array
@@ -43,14 +43,17 @@ def _reinforced(
     return stable.finish(base, learner, society, sessions, seed, curve, method="reinforced")
 
 
-METHODS: dict[str, tuple[Callable[..., LanguageModel], dict[str, Any]]] = {
+METHODS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "none": (_unchanged, {}),
     "stable": (stable.fit, {}),
     "supervised": (stable.fit, {"ratio": 0.0}),
     "shuffled": (stable.fit, {"mixed": True}),
-    "retriever": (retriever.fit, {"passes": 1, "rounds": 6}),
+    "retriever": (retriever.fit, {"passes": 1, "rounds": 6, "batch": 64}),
     "reinforced": (_reinforced, {}),
+    "aligner": (aligner.fit, {}),
     "urial": (urial.fit, {}),
+    "modulo": (modulo.fit, {}),
+    "drpo": (prompts.fit, {}),
 }
 """Methods by name: a function ``fit(base, society, budget, seed, sessions=..., **options)`` and the options that define it.
 
@@ -58,7 +61,7 @@ METHODS: dict[str, tuple[Callable[..., LanguageModel], dict[str, Any]]] = {
 controls of the others.
 """
 
-FREE = ("none", "urial")
+FREE = ("none", "urial", "modulo", "drpo")
 """Methods that change no weights."""
 
 
@@ -144,13 +147,15 @@ class Aligned(Policy):
         seed: int = 0,
         others: Mapping[str, Policy] | None = None,
         watch: Callable[[int, int], None] | None = None,
-    ) -> LanguageModel:
+    ) -> Policy:
         """Return the aligned model, fitted with a budget of ``episodes`` updates on ``sessions`` worlds each."""
         method, defining = METHODS[self.method]
         start = base(self.model, **self.training)
         start.curve = []
         if self.method in FREE:
-            return method(start, societies(), episodes, seed, **defining, **self.options)
+            free: Any = method(start, societies(), episodes, seed, **defining, **self.options)
+            free.curve = []
+            return cast(Policy, free)
         folder = self._folder(episodes, sessions, seed)
         if not (folder / "card.json").is_file():
             fitted = method(start, societies(), episodes, seed, sessions=sessions, **defining, **self.options)
@@ -162,6 +167,10 @@ class Aligned(Policy):
                 except OSError:
                     if not (folder / "card.json").is_file():  # another process was first otherwise
                         raise
+        if self.method == "aligner":
+            corrected: Any = aligner.Aligner.load(folder, start).wrap(start)
+            corrected.curve = json.loads((folder / "card.json").read_text(encoding="utf-8")).get("curve", [])
+            return cast(Policy, corrected)
         start.adapter = folder
         start.curve = json.loads((folder / "card.json").read_text(encoding="utf-8"))["curve"]
         return start

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...envs.core import measures, validate
 from ..llm.policy import Decision, LanguageModel
+from ..llm.train.adapters import card
 from ..llm.train.learning import _Job, _Learner
 from ..llm.train.training import returns
 from .stable import Societies, finish, mean_ratings, prepare
@@ -41,10 +42,42 @@ def tokens(request: Mapping[str, int]) -> str:
 
 
 class Controllable(LanguageModel):
-    """A language model whose prompts end with control tokens; ``fit`` makes one, ``asked`` gives it a request."""
+    """A language model whose prompts end with control tokens; ``fit`` makes one, ``asked`` gives it a request.
+
+    What ``save`` wrote plays again with ``Controllable(model, adapter=folder)``; the card keeps what levels mean.
+
+    Parameters
+    ----------
+    model
+        As for ``LanguageModel``.
+    request
+        Levels by objective, as ``asked`` takes them.
+    others
+        Of ``LanguageModel``.
+    """
 
     request: Mapping[str, int]
-    scale: Scale
+
+    def __init__(self, model: Any = "smollm2", *, request: Mapping[str, int] | None = None, **others: Any) -> None:
+        super().__init__(model, **others)
+        self.request = {} if request is None else self.asked(**request).request
+
+    @property
+    def scale(self) -> Scale:
+        """What levels mean.
+
+        Raises
+        ------
+        RuntimeError
+            If it has learned no requests, or was given an adapter that was not taught any.
+        """
+        about = getattr(self, "learned", None) or (card(self.adapter) if self.adapter is not None else {})
+        if "range" not in about:
+            raise RuntimeError(
+                "Controllable: no requests were learned; call fit, or give an adapter that it saved (its card has a range)"
+            )
+        low, high = zip(*(about["range"][name] for name in OBJECTIVES), strict=True)
+        return Scale(np.asarray(low, dtype=float), np.asarray(high, dtype=float), int(about["levels"]))
 
     def _user(self, place: tuple[tuple[int, ...], int], own: dict[str, Any], number: int, state: Any) -> str:
         return told(super()._user(place, own, number, state), self.request)
@@ -267,7 +300,7 @@ def fit(
     Returns
     -------
     Controllable
-        With ``scale``, ``curve``, minus the mean loss of each update, and ``learned["range"]``, what levels mean.
+        With ``scale``, what levels mean, which ``save`` keeps, and ``curve``, minus the mean loss of each update.
     """
     validate.whole("budget", budget, 1, 1_000_000_000)
     validate.whole("episodes", episodes, 1, 1_000_000)
@@ -286,6 +319,7 @@ def fit(
         reached = learner.rng.permutation(reached)
     scale = Scale(reached.min(axis=0), reached.max(axis=0), levels)
     marks = scale(reached)
+    chances = balanced(marks[:, [OBJECTIVES.index(name) for name in controls]])
     by_prompt: dict[Any, list[int]] = {}
     for i, decision in enumerate(decisions):
         by_prompt.setdefault((decision.chat, decision.options), []).append(i)
@@ -293,7 +327,7 @@ def fit(
     second = round(share * budget)
     rate, curve = learner.training.rate, []
     for update in range(budget - second):
-        some = learner.rng.choice(len(decisions), min(batch, len(decisions)), replace=False)
+        some = learner.rng.choice(len(decisions), batch, p=chances)
         rows = [(_under(decisions[i], _request(marks[i], controls, learner.rng)), 0.0) for i in sorted(some)]
         curve.append(learner._step(rows, rate * (1.0 - update / budget), _imitated(learner.temperature)))
     if second:
@@ -312,8 +346,21 @@ def fit(
     aligned = Controllable.__new__(Controllable)
     done = finish(base, learner, society, sessions, seed, curve, method="controllable", range=span, levels=levels)
     aligned.__dict__.update(done.__dict__)
-    aligned.request, aligned.scale = {}, scale
+    aligned.request = {}
     return aligned
+
+
+def balanced(marks: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return chances (decisions,) to be drawn that make each level that was reached as likely as any other.
+
+    With several objectives, levels (decisions, objectives), the mean of the chances that each alone would give. Without
+    it a model learns what the base does often and not what it was asked for.
+    """
+    found = np.zeros(len(marks))
+    for levels in marks.T:
+        _, which, counts = np.unique(levels, return_inverse=True, return_counts=True)
+        found += 1.0 / (len(counts) * counts[which])
+    return np.asarray(found / marks.shape[1])
 
 
 def _request(marks: NDArray[np.int64], controls: Sequence[str], rng: np.random.Generator) -> dict[str, int]:

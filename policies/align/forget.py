@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -72,14 +73,23 @@ def at_random(keep: float) -> Rule:
 
 def later(layer: int) -> Rule:
     """Forget the layers from number ``layer`` on (Zhou et al. 2022), 0 being the first above the GRU, which is kept."""
-    layer = validate.whole("layer", layer, 0, 1000)
+    return _layers_kept("layer", layer, lambda number: number < layer)
+
+
+def earlier(layer: int) -> Rule:
+    """Forget the layers below number ``layer``, with a GRU below them: the control of ``later``."""
+    return _layers_kept("layer", layer, lambda number: number >= layer)
+
+
+def _layers_kept(parameter: str, layer: int, stays: Callable[[int], bool]) -> Rule:
+    validate.whole(parameter, layer, 0, 1000)
 
     def rule(weights: Weights, seed: int) -> Mask:
         known = networks_of(weights)
         last = max(_layer(name) for name in known)
         if layer > last:
-            raise ValueError(f"layer: 0 to {last}, the layers that there are, got {layer}")
-        return {name: np.full(v.shape, name != "actor.log_sd" and _layer(name) < layer) for name, v in known.items()}
+            raise ValueError(f"{parameter}: 0 to {last}, the layers that there are, got {layer}")
+        return {name: np.full(v.shape, name != "actor.log_sd" and stays(_layer(name))) for name, v in known.items()}
 
     return rule
 
@@ -211,6 +221,282 @@ def fit(
 
 def _seed(seed: int, generation: int) -> int:
     return seed * 100_003 + generation
+
+
+# ---- many at once -------------------------------------------------------------------------------------------------
+
+
+class Schedule(NamedTuple):
+    """What is forgotten by whom, every how many generations, and whether all optimisers then begin anew."""
+
+    rules: Mapping[str, Rule]
+    every: int = 1
+    anew: bool = True
+
+
+Networks = Mapping[str, Mapping[str, Any]]
+"""{network: {weight: values}}: arrays of one run, or tensors (runs, ...) of many, one arm after the other."""
+
+
+def many(
+    fresh: Callable[[int, int], Mapping[str, Weights]],
+    loss: Callable[[Networks, int], Any],
+    arms: Mapping[str, Schedule],
+    *,
+    seeds: range,
+    generations: int,
+    steps: int,
+    last: int | None = None,
+    rate: float = 1e-3,
+    measure: Callable[[Networks], Mapping[str, np.ndarray[Any, Any]]],
+    watch: Callable[[float], object] = lambda share: None,
+) -> list[dict[str, Any]]:
+    """Learn, forget and relearn with every arm and seed at once; return the rows that ``compare`` would.
+
+    It is ``fit`` for networks whose loss can be computed without playing: all runs are one product of matrices, and none
+    knows of the others. The masks are chosen once, and what is forgotten is drawn anew each time. Steps are Adam's
+    (Kingma and Ba 2015, arXiv:1412.6980), at a constant rate.
+
+    Parameters
+    ----------
+    fresh
+        {network: weights} of a seed and a generation; generation 0 is the start.
+    loss
+        Loss (runs,) of all networks at a step, counted from 0; the gradient of a run's loss is of its own weights alone.
+    arms
+        {name: schedule}. Arms of a seed start alike and meet the same fresh weights.
+    seeds
+        Seeds.
+    generations
+        How often it learns: one time more than it can forget.
+    steps, last
+        Steps a generation, and of the last one (None for ``steps``), in which nothing is forgotten.
+    rate
+        Adam's.
+    measure
+        {name: values (runs,)} of the networks; called after each forgetting and at the end of each generation.
+    watch
+        Called with the part that is done.
+
+    Returns
+    -------
+    list of dict
+        ``arm``, ``seed``, ``generation``, ``moment``, ``episodes`` (steps so far), and what was measured.
+    """
+    import torch
+
+    validate.whole("generations", generations, 1, 1_000_000)
+    validate.whole("steps", steps, 1, 1_000_000_000)
+    validate.real("rate", rate, 0.0, 1e6)
+    for name, plan in arms.items():
+        validate.whole(f"arms.{name}.every", plan.every, 1, 1_000_000)
+    count, rows, done = len(seeds), [], 0
+    begin = [fresh(seed, 0) for seed in seeds]
+    for name, plan in arms.items():
+        if unknown := sorted(set(plan.rules) - set(begin[0])):
+            raise KeyError(f"arms: {name!r} has a rule for {unknown[0]!r}; there are: {', '.join(begin[0])}")
+
+    def stack(found: list[Mapping[str, Weights]]) -> dict[str, dict[str, Any]]:
+        parts = {net: list(weights) for net, weights in found[0].items()}
+        return {
+            net: {k: torch.tensor(np.stack([one[net][k] for one in found]), dtype=torch.float32) for k in names}
+            for net, names in parts.items()
+        }
+
+    live = {arm: stack(begin) for arm in arms}  # a copy each
+    kept = {
+        arm: {
+            net: {k: torch.tensor(np.stack([mask[k] for mask in masks])) for k in masks[0]}
+            for net, rule in schedule.rules.items()
+            for masks in [[rule(one[net], seed) for one, seed in zip(begin, seeds, strict=True)]]
+        }
+        for arm, schedule in arms.items()
+    }
+
+    def leaves(arm: str) -> list[Any]:
+        return [tensor.requires_grad_() for weights in live[arm].values() for tensor in weights.values()]
+
+    adam = {arm: torch.optim.Adam(leaves(arm), lr=rate) for arm in arms}
+
+    def together() -> Networks:
+        return {
+            net: {k: torch.cat([live[arm][net][k] for arm in arms]) for k in weights}
+            for net, weights in begin[0].items()
+        }
+
+    def note(generation: int, moment: str) -> None:
+        with torch.no_grad():
+            found = measure(together())
+        for number, label in enumerate(arms):
+            for place, seed in enumerate(seeds):
+                values = {name: float(v[number * count + place]) for name, v in found.items()}
+                about = {"arm": label, "seed": seed, "generation": generation, "moment": moment, "episodes": done}
+                rows.append({**about, **values})
+
+    for generation in range(1, generations + 1):
+        if generation > 1:
+            drawn = stack([fresh(seed, generation) for seed in seeds])
+            for arm, schedule in arms.items():
+                if not schedule.rules or (generation - 1) % schedule.every:
+                    continue
+                with torch.no_grad():
+                    for net, masks in kept[arm].items():
+                        for k, stays in masks.items():
+                            live[arm][net][k].copy_(torch.where(stays, live[arm][net][k], drawn[net][k]))
+                if schedule.anew:
+                    adam[arm] = torch.optim.Adam(leaves(arm), lr=rate)
+            note(generation, "forgot")
+        for _ in range(steps if last is None or generation < generations else last):
+            for optimiser in adam.values():
+                optimiser.zero_grad(set_to_none=True)
+            loss(together(), done).sum().backward()
+            for optimiser in adam.values():
+                optimiser.step()
+            done += 1
+        note(generation, "learned")
+        watch(generation / generations)
+    return rows
+
+
+def layered(sizes: tuple[int, ...], seed: int, generation: int, name: str) -> dict[str, np.ndarray[Any, Any]]:
+    """Return fresh weights of layers of these sizes, uniform within 1 / sqrt(inputs) as torch has them."""
+    found = {}
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        rng = np.random.default_rng([seed, generation, code(name), i])
+        for part, shape in (("weight", (inputs, outputs)), ("bias", (outputs,))):
+            found[f"actor.{part}.{i}"] = rng.uniform(-1.0, 1.0, shape) / np.sqrt(inputs)
+    return found
+
+
+def through(x: Any, weights: Mapping[str, Any]) -> Any:
+    """Return what layers (runs, ...) make of inputs (cases, inputs) or (runs, cases, inputs), with ReLU between them."""
+    last = max(_layer(name) for name in weights)
+    for i in range(last + 1):
+        x = x @ weights[f"actor.weight.{i}"] + weights[f"actor.bias.{i}"][:, None, :]
+        x = x.relu() if i < last else x
+    return x
+
+
+class Signallers:
+    """Senders and receivers of a signalling game, many at once, that follow the gradient of what they earn exactly.
+
+    A sender gives m symbols, each by its own distribution, to an object of a attributes; the receiver reads them and picks
+    among ``candidates`` objects, by the product of what it makes of the message and of each object, or says every
+    attribute. Both are paid 1 if it is the object. All M messages are enumerated, so that
+
+        J = mean over objects x of sum_c p(c | x) q(x | c)
+
+    has no noise but that of the candidates, which are drawn at each step, the same for all arms of a seed. The loss is
+    -J - entropy (H_sender + H_receiver). Zhou et al. (2022) have LSTMs of 100 units, which learn from single answers.
+
+    Parameters
+    ----------
+    objects
+        Attributes of all objects, (N, a) from 0.
+    vocabulary, symbols
+        w symbols, of which m make a message: M = w^m.
+    hidden
+        Units.
+    candidates
+        Among how many objects the receiver picks; 0 if it says what the object is.
+    entropy
+        Weight of the entropies, in natural logarithms.
+    sets
+        Sets of candidates that are drawn at a step; each object of a set is the sender's once.
+    held
+        Objects that are never met in learning, (seeds, N).
+    """
+
+    def __init__(
+        self,
+        objects: np.ndarray[Any, Any],
+        vocabulary: int,
+        symbols: int,
+        *,
+        hidden: int = 100,
+        candidates: int = 0,
+        entropy: float = 0.1,
+        sets: int = 8,
+        held: np.ndarray[Any, Any],
+    ) -> None:
+        import torch
+
+        self.objects = np.asarray(objects)
+        self.counts = tuple(int(n) + 1 for n in self.objects.max(axis=0))
+        least = int((~held).sum(axis=1).min())
+        if candidates:
+            validate.whole("candidates", candidates, 2, least)
+        self.vocabulary, self.symbols, self.hidden = vocabulary, symbols, hidden
+        self.candidates, self.entropy, self.sets, self.held = candidates, entropy, sets, held
+        messages = np.stack(np.unravel_index(np.arange(vocabulary**symbols), (vocabulary,) * symbols), axis=1)
+        self.things = torch.tensor(_one_hot(self.objects, self.counts), dtype=torch.float32)
+        self.words = torch.tensor(_one_hot(messages, (vocabulary,) * symbols), dtype=torch.float32)
+
+    def fresh(self, seed: int, generation: int) -> dict[str, Weights]:
+        """Return weights of a sender and a receiver before they have learned."""
+        things, words, middle = self.things.shape[1], self.words.shape[1], self.hidden
+        receiver = layered((words, middle, middle if self.candidates else things), seed, generation, "receiver")
+        if self.candidates:
+            seen = layered((things, middle), seed, generation, "candidates")
+            receiver["actor.candidates.0"] = seen["actor.weight.0"]
+        return {"sender": layered((things, middle, words), seed, generation, "sender"), "receiver": receiver}
+
+    def _speak(self, networks: Networks) -> Any:
+        """Return log-probabilities (runs, N, m, w) of symbols."""
+        scores = through(self.things, networks["sender"])
+        return scores.unflatten(-1, (self.symbols, self.vocabulary)).log_softmax(-1)
+
+    def _hear(self, networks: Networks) -> Any:
+        """Return scores (runs, M, N) of objects; the log-probability where the receiver says what the object is."""
+        heard = through(self.words, {k: v for k, v in networks["receiver"].items() if "candidates" not in k})
+        if self.candidates:
+            return heard @ (self.things @ networks["receiver"]["actor.candidates.0"]).transpose(1, 2)
+        parts = [part.log_softmax(-1) for part in heard.split(self.counts, -1)]
+        return sum(part[..., self.objects[:, i]] for i, part in enumerate(parts))
+
+    def loss(self, networks: Networks, step: int) -> Any:
+        """Return the loss (runs,)."""
+        import torch
+
+        said, heard = self._speak(networks), self._hear(networks)
+        logs = said[:, :, 0]
+        for i in range(1, self.symbols):
+            logs = (logs[..., None] + said[:, :, i, None, :]).flatten(2)
+        sent, runs = logs.exp(), len(said)  # (runs, N, M)
+        arms = runs // len(self.held)
+        weight = torch.tensor(
+            np.tile(~self.held / (~self.held).sum(axis=1, keepdims=True), (arms, 1)), dtype=sent.dtype
+        )
+        wordy = -((said.exp() * said).sum((-1, -2)) * weight).sum(1)
+        if self.candidates:
+            draws = np.random.default_rng([step, 41]).random((len(self.held), self.sets, len(self.objects)))
+            drawn = np.argsort(draws + 2.0 * self.held[:, None], axis=-1)[..., : self.candidates]
+            which = torch.tensor(np.tile(drawn.reshape(len(self.held), -1), (arms, 1)))
+            shape = (self.sets, self.candidates)
+            shown = heard.gather(2, which[:, None].expand(-1, heard.shape[1], -1)).unflatten(2, shape).log_softmax(-1)
+            asked = sent.gather(1, which[..., None].expand(-1, -1, sent.shape[2])).unflatten(1, shape).transpose(2, 3)
+            read = shown.exp().transpose(1, 2)  # (runs, sets, M, candidates)
+            pay = (asked * read).sum((2, 3)).mean(1) / self.candidates
+            unsure = -(read * shown.transpose(1, 2)).sum(-1)
+            doubt = (asked.mean(3).detach() * unsure).sum(2).mean(1)
+        else:
+            read = heard.exp().transpose(1, 2)
+            pay = ((sent * read).sum(2) * weight).sum(1)
+            used = (sent * weight[..., None]).sum(1).detach()
+            doubt = (used * -(heard.exp() * heard).sum(2)).sum(1)
+        return -pay - self.entropy * (wordy + doubt)
+
+    def read(self, networks: Networks) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Return the likeliest messages (runs, N, m), and which objects (runs, N) the receiver then finds among all."""
+        words = self._speak(networks).argmax(-1).numpy()
+        number = np.ravel_multi_index(np.moveaxis(words, -1, 0), (self.vocabulary,) * self.symbols)
+        guess = self._hear(networks).argmax(-1).numpy()
+        return words, np.take_along_axis(guess, number, axis=1) == np.arange(len(self.objects))
+
+
+def _one_hot(values: np.ndarray[Any, Any], counts: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """Return values (cases, parts) as zeros and ones (cases, sum of counts)."""
+    return np.concatenate([np.eye(count)[values[:, i]] for i, count in enumerate(counts)], axis=1)
 
 
 # ---- comparing ------------------------------------------------------------------------------------------------------

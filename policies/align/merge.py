@@ -153,6 +153,28 @@ def random_like(base: Tensors, alignment: Tensors, seed: int) -> dict[str, Any]:
     return found
 
 
+def cosines(base: Tensors, domain: Tensors, alignment: Tensors) -> dict[str, float]:
+    """Return the cosine of what was learned for domain and alignment, by tensor and, as ``""``, of all together.
+
+    Near 0 the two hardly meet and can be added; 0 also where one of them learned nothing.
+    """
+    import torch
+
+    _alike("domain", base, domain)
+    _alike("alignment", base, alignment)
+    steps = {
+        name: [(other[name].double() - start_.double()).flatten() for other in (domain, alignment)]
+        for name, start_ in base.items()
+        if start_.dtype.is_floating_point
+    }
+    whole = [torch.cat([pair[i] for pair in steps.values()]) for i in (0, 1)]
+
+    def cosine(one: Any, two: Any) -> float:
+        return float(one @ two / (one.norm() * two.norm()).clamp(min=1e-300))
+
+    return {name: cosine(*pair) for name, pair in steps.items()} | {"": cosine(*whole)}
+
+
 def _same_names(label: str, base: Tensors, other: Tensors) -> None:
     if missing := sorted(set(base) ^ set(other)):
         name = missing[0]
@@ -203,6 +225,25 @@ def merge(
     ValueError
         If a policy did not learn from this base, or a tensor does not fit.
     """
+    scorer, (first, one, two) = _apart(base, domain, alignment, seed)
+    if control:
+        two = random_like(first, two, seed)
+    scorer.model.load_state_dict(merged(first, one, two, a, b))
+    scorer.forget()
+    policy = copy.copy(base)
+    policy.model, policy.adapter, policy.trace = scorer, None, None
+    return policy
+
+
+def directions(base: LanguageModel, domain: LanguageModel, alignment: LanguageModel, seed: int = 0) -> dict[str, float]:
+    """Return the ``cosines`` of what two policies learned from the base; the parameters are those of ``merge``."""
+    return cosines(*_apart(base, domain, alignment, seed)[1])
+
+
+def _apart(
+    base: LanguageModel, domain: LanguageModel, alignment: LanguageModel, seed: int
+) -> tuple[Scorer, list[dict[str, Any]]]:
+    """Return a model of the base's, and the weights of the base and of those that learned from it."""
     for label, policy in (("domain", domain), ("alignment", alignment)):
         learned = getattr(policy, "learned", None)
         if learned is None or not isinstance(policy.model, Scorer):
@@ -214,14 +255,7 @@ def merge(
                 f"{label}: it learned on model {learned['base']!r}, and the base is {described(base.model)!r}; give that"
             )
     scorer = start(base.model, seed, base.device)
-    first, one, two = (_weights(model) for model in (scorer.model, domain.model.model, alignment.model.model))
-    if control:
-        two = random_like(first, two, seed)
-    scorer.model.load_state_dict(merged(first, one, two, a, b))
-    scorer.forget()
-    policy = copy.copy(base)
-    policy.model, policy.adapter, policy.trace = scorer, None, None
-    return policy
+    return scorer, [_weights(model) for model in (scorer.model, domain.model.model, alignment.model.model)]
 
 
 def _weights(model: Any) -> dict[str, Any]:

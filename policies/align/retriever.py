@@ -216,6 +216,7 @@ def fit(
     count: int = 3,
     passes: int = 4,
     rounds: int | None = None,
+    batch: int | None = None,
     beta: float = 0.1,
     mixed: bool = False,
 ) -> Model:
@@ -246,6 +247,8 @@ def fit(
         Updates of a round.
     rounds
         Of ``Memory``.
+    batch
+        Most prompts of an update, drawn at random from the memory; None for all.
     beta
         Of ``gains``.
     mixed
@@ -281,7 +284,9 @@ def fit(
             curve.append(mean)
             for decision, rating in played:
                 memory.add((decision.chat, decision.options), decision.pick, rating)
-        prompts: list[Any] = memory.prompts()
+        prompts: list[Any] = [p for p in memory.prompts() if len(set(memory.candidates(p).values())) > 1]
+        if batch is not None and len(prompts) > batch:
+            prompts = [prompts[i] for i in sorted(learner.rng.choice(len(prompts), batch, replace=False))]
         scores = learner.scorer.score([chat for chat, _ in prompts], [options for _, options in prompts])
         rows = []
         for prompt, score in zip(prompts, scores, strict=True):

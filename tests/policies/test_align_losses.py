@@ -356,6 +356,18 @@ def test_the_control_has_the_norm_of_what_was_learned_and_another_direction() ->
     assert torch.equal(merge.random_like(base, base, 0)["w"], base["w"]) and torch.equal(first["n"], base["n"])
 
 
+def test_cosines_by_hand() -> None:
+    base = {"w": torch.tensor([1.0, 1.0]), "v": torch.tensor([0.0, 0.0]), "n": torch.tensor([3])}
+    one = {"w": torch.tensor([4.0, 5.0]), "v": torch.tensor([0.0, 0.0]), "n": torch.tensor([3])}
+    two = {"w": torch.tensor([4.0, 1.0]), "v": torch.tensor([0.0, 4.0]), "n": torch.tensor([3])}
+    found = merge.cosines(base, one, two)
+    assert found == pytest.approx({"w": 3 / 5, "v": 0.0, "": 9 / 25})
+    assert merge.cosines(base, one, one)[""] == pytest.approx(1.0)
+    assert abs(merge.cosines(base, one, merge.random_like(base, one, 3))[""]) < 1.0
+    with pytest.raises(ValueError, match="alignment: lacks 'v'"):
+        merge.cosines(base, one, {"w": two["w"], "n": two["n"]})
+
+
 def test_stacked_adapters_add_products_exactly() -> None:
     generator = torch.Generator().manual_seed(1)
 
@@ -478,6 +490,32 @@ def test_requests_are_shown_and_bounded() -> None:
     assert seen == plain + "\n<own: 2> <equality: 0>" and policy.request == {}
     with pytest.raises(ValueError, match=r"request\.own"):
         policy.asked(own=3)
+
+
+def test_what_can_be_asked_for_is_kept_with_the_weights(tmp_path: Path) -> None:
+    policy = controllable.fit(small(), GIVER, 2, 0, sessions=16, episodes=1, levels=3)
+    policy.save(tmp_path)
+    given: dict[str, Any] = {"template": BRIEF, "levels": 11, "adapter": tmp_path}
+    back = controllable.Controllable({"Tiny": SMALL}, **given)
+    assert back.request == {} and back.scale.levels == 3
+    assert [part.tolist() for part in back.scale[:2]] == [part.tolist() for part in policy.scale[:2]]
+    for request in ({}, {"own": 2}, {"own": 0, "others": 1}):
+        named = controllable.Controllable({"Tiny": SMALL}, request=request, **given)
+        assert offer(back.asked(**request)) == offer(policy.asked(**request)) == offer(named)
+    with pytest.raises(ValueError, match=r"request\.own: .*2"):
+        controllable.Controllable({"Tiny": SMALL}, request={"own": 3}, **given)
+    with pytest.raises(RuntimeError, match="no requests were learned; call fit"):
+        controllable.Controllable({"Tiny": SMALL}).asked(own=1)
+    stable.fit(small(), GIVER, 1, 0, sessions=16).save(tmp_path / "plain")
+    with pytest.raises(RuntimeError, match="its card has a range"):
+        controllable.Controllable({"Tiny": SMALL}, request={"own": 1}, **{**given, "adapter": tmp_path / "plain"})
+
+
+def test_each_level_is_drawn_as_often_as_the_others() -> None:
+    marks = np.array([[0, 1], [0, 1], [0, 2], [4, 2]])
+    found = controllable.balanced(marks[:, :1])
+    assert found == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
+    assert controllable.balanced(marks) == pytest.approx((found + 1 / 4) / 2)
 
 
 def test_own_profit_is_what_was_asked_for_unless_tokens_mean_nothing() -> None:

@@ -11,15 +11,21 @@ import pytest
 from societas import play
 from societas.envs.norms.lewis import Lewis, topographic_similarity
 from societas.policies.align.forget import (
+    Schedule,
+    Signallers,
     at_random,
     compare,
+    earlier,
     everything,
     fit,
     forget,
     largest,
     later,
+    layered,
+    many,
     networks_of,
     paired,
+    through,
     untaught,
     usual,
 )
@@ -108,6 +114,16 @@ def test_later_layers_are_forgotten_and_a_memory_below_them_is_kept() -> None:
         later(3)(weights, 0)
 
 
+def test_earlier_layers_are_what_later_ones_are_not() -> None:
+    weights = untaught(GAME, pair(hidden=(8, 8), memory=4), 0)["sender"].weights
+    for layer in (0, 1, 2):
+        one, two = later(layer)(weights, 0), earlier(layer)(weights, 0)
+        assert all((one[name] ^ two[name]).all() for name in one)
+    assert not earlier(1)(weights, 0)["actor.gru.weight"].any()
+    with pytest.raises(ValueError, match="layer: 0 to 2"):
+        earlier(3)(weights, 0)
+
+
 @pytest.mark.parametrize("rule", [largest, at_random])
 @pytest.mark.parametrize("share", [-0.1, 1.1])
 def test_a_share_is_refused(rule: Any, share: float) -> None:
@@ -189,6 +205,181 @@ def test_it_goes_on_from_what_was_learned_and_the_last_generation_may_be_longer(
 def test_who_does_not_learn_cannot_forget() -> None:
     with pytest.raises(KeyError, match="no learner 'judge'; there are: sender, receiver"):
         fit(GAME, pair(), {"judge": everything()}, generations=1, episodes=1)
+
+
+# ---- many at once -------------------------------------------------------------------------------------------------
+
+
+def signallers(seeds: int = 2, candidates: int = 0, entropy: float = 0.0, held: int | None = None) -> Signallers:
+    things = np.stack(np.unravel_index(np.arange(6), (3, 2)), axis=1)
+    unseen = np.zeros((seeds, 6), dtype=bool)
+    if held is not None:
+        unseen[:, held] = True
+    return Signallers(things, 3, 2, hidden=8, candidates=candidates, entropy=entropy, sets=2, held=unseen)
+
+
+def stacked(pairs: Signallers, seeds: int) -> dict[str, dict[str, Any]]:
+    torch = pytest.importorskip("torch")
+    found = [pairs.fresh(seed, 0) for seed in range(seeds)]
+    return {
+        net: {k: torch.tensor(np.stack([one[net][k] for one in found])).float() for k in found[0][net]} for net in BOTH
+    }
+
+
+def chances(scores: Table) -> Table:
+    odds = np.exp(scores - scores.max())
+    return np.asarray(odds / odds.sum())
+
+
+def layers(x: Table, weights: Any, seed: int, count: int) -> Table:
+    for i in range(count):
+        x = x @ weights[f"actor.weight.{i}"][seed].numpy() + weights[f"actor.bias.{i}"][seed].numpy()
+        x = np.maximum(x, 0.0) if i < count - 1 else x
+    return x
+
+
+@pytest.mark.parametrize("candidates", [0, 6])
+@pytest.mark.parametrize("entropy", [0.0, 0.3])
+def test_the_loss_is_what_enumeration_gives(candidates: int, entropy: float) -> None:
+    """With all objects as candidates nothing is drawn but their order."""
+    pairs = signallers(candidates=candidates, entropy=entropy)
+    networks = stacked(pairs, 2)
+    for seed, found in enumerate(pairs.loss(networks, 0).tolist()):
+        pay = wordy = doubt = 0.0
+        for thing in range(6):
+            colour, shape = pairs.objects[thing]
+            said = layers(np.concatenate([np.eye(3)[colour], np.eye(2)[shape]]), networks["sender"], seed, 2).reshape(
+                2, 3
+            )
+            symbols = [chances(row) for row in said]
+            wordy -= sum(float((p * np.log(p)).sum()) for p in symbols) / 6
+            for one in range(3):
+                for two in range(3):
+                    sent = symbols[0][one] * symbols[1][two]
+                    heard = layers(np.concatenate([np.eye(3)[one], np.eye(3)[two]]), networks["receiver"], seed, 2)
+                    if candidates:
+                        seen = networks["receiver"]["actor.candidates.0"][seed].numpy()
+                        read = chances(np.array([heard @ (seen[c] + seen[3 + s]) for c, s in pairs.objects]))
+                    else:
+                        parts = chances(heard[:3]), chances(heard[3:])
+                        read = np.array([parts[0][c] * parts[1][s] for c, s in pairs.objects])
+                    pay += sent * read[thing] / 6
+                    doubt -= sent * float((read * np.log(read)).sum()) / 6
+        assert found == pytest.approx(-pay - entropy * (wordy + doubt), abs=1e-5)
+
+
+def test_candidates_are_drawn_of_what_is_met() -> None:
+    """What is held out earns nothing and leaves no gradient: its own colour is in no other object's sum."""
+    torch = pytest.importorskip("torch")
+    things = np.arange(5)[:, None]
+    held = np.array([[False, False, False, True, False]])
+    pairs = Signallers(things, 5, 1, hidden=4, candidates=3, entropy=0.1, held=held)
+    networks = stacked(pairs, 1)
+    for weights in networks.values():
+        for tensor in weights.values():
+            tensor.requires_grad_()
+    sum(pairs.loss(networks, step).sum() for step in range(20)).backward()  # type: ignore[union-attr]
+    for net, name in (("sender", "actor.weight.0"), ("receiver", "actor.candidates.0")):
+        slope = networks[net][name].grad[0].abs().sum(1)
+        assert (slope == 0).tolist() == [False, False, False, True, False]
+    words, found = pairs.read(networks)
+    assert words.shape == (1, 5, 1) and found.shape == (1, 5)
+    with pytest.raises(ValueError, match="candidates: "):
+        Signallers(things, 5, 1, candidates=5, held=held)
+    assert torch.isfinite(pairs.loss(networks, 0)).all()
+
+
+def test_no_run_knows_of_the_others() -> None:
+    part = dict.fromkeys(BOTH, largest(0.25))
+    arms = {
+        "none": Schedule({}),
+        "partial": Schedule(part, anew=False),
+        "reset": Schedule({"receiver": everything()}, 2),
+    }
+
+    def rows(names: list[str], seeds: range) -> dict[tuple[Any, ...], dict[str, Any]]:
+        pairs, kept = signallers(len(seeds), 3, 0.1), []
+
+        def measure(networks: Any) -> dict[str, Table]:
+            kept.append(networks)
+            return {
+                name: (networks[net][name] ** 2).flatten(1).sum(1).numpy() for net in BOTH for name in networks[net]
+            }
+
+        found = many(
+            pairs.fresh, pairs.loss, {name: arms[name] for name in names},
+            seeds=seeds, generations=3, steps=5, last=7, rate=1e-2, measure=measure,
+        )  # fmt: skip
+        return {(row["arm"], row["seed"], row["generation"], row["moment"]): row for row in found}
+
+    together = rows(list(arms), range(2))
+    assert len(together) == 3 * 2 * 5
+    assert [together["none", 0, g, "learned"]["episodes"] for g in (1, 2, 3)] == [5, 10, 17]
+    for name in arms:
+        for key, row in rows([name], range(1)).items():
+            for what in set(row) - {"arm", "moment"}:
+                assert row[what] == pytest.approx(together[key][what], rel=1e-4), what
+    one, same = together["none", 0, 1, "learned"], together["reset", 0, 1, "learned"]
+    assert {**one, "arm": ""} == {**same, "arm": ""}  # nothing is forgotten yet
+    assert together["reset", 0, 2, "forgot"]["actor.weight.0"] == one["actor.weight.0"]  # every other generation alone
+
+
+def test_what_is_kept_stays_and_moments_do_where_they_are_not_anew() -> None:
+    torch = pytest.importorskip("torch")
+    pairs, moments = signallers(1), []
+
+    def measure(networks: Any) -> dict[str, Table]:
+        moments.append({net: {k: v.clone() for k, v in networks[net].items()} for net in BOTH})
+        return {}
+
+    part = {"sender": largest(0.25)}
+    arms = {"on": Schedule(part, anew=False), "anew": Schedule(part)}
+    many(pairs.fresh, pairs.loss, arms, seeds=range(1), generations=2, steps=4, last=1, rate=1e-2, measure=measure)
+    before, after, end = moments
+    mask = largest(0.25)(pairs.fresh(0, 0)["sender"], 0)
+    fresh = pairs.fresh(0, 2)["sender"]
+    for name, stays in mask.items():
+        wanted = np.where(stays, before["sender"][name][0].numpy(), fresh[name].astype(np.float32))
+        np.testing.assert_array_equal(after["sender"][name][0].numpy(), wanted)
+        assert torch.equal(after["sender"][name][0], after["sender"][name][1])
+    moved = (end["receiver"]["actor.weight.1"] - after["receiver"]["actor.weight.1"]).abs()
+    assert (
+        float((moved[1] - 1e-2).abs().max()) < 1e-4 < float((moved[0] - 1e-2).abs().max())
+    )  # a first step is of the rate
+
+
+def test_layers_of_many_runs_are_those_of_each() -> None:
+    torch = pytest.importorskip("torch")
+    found = [layered((3, 4, 2), seed, 0, "net") for seed in (0, 1)]
+    weights = {k: torch.tensor(np.stack([one[k] for one in found])) for k in found[0]}
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    for seed in (0, 1):
+        np.testing.assert_allclose(through(torch.tensor(x), weights)[seed].numpy(), layers(x, weights, seed, 2))
+    assert np.abs(found[0]["actor.weight.1"]).max() <= 0.5 and not equal(found[0], found[1])
+    assert equal(found[0], layered((3, 4, 2), 0, 0, "net")) and not equal(found[0], layered((3, 4, 2), 0, 1, "net"))
+
+
+def test_many_says_what_it_needs() -> None:
+    pairs = signallers(1)
+    given: dict[str, Any] = {"seeds": range(1), "generations": 1, "steps": 1, "measure": lambda networks: {}}
+    with pytest.raises(KeyError, match="'a' has a rule for 'judge'; there are: sender, receiver"):
+        many(pairs.fresh, pairs.loss, {"a": Schedule({"judge": everything()})}, **given)
+    with pytest.raises(ValueError, match=r"arms.a.every: "):
+        many(pairs.fresh, pairs.loss, {"a": Schedule({}, 0)}, **given)
+
+
+@pytest.mark.slow
+def test_partial_forgetting_makes_codes_more_alike_to_what_they_mean() -> None:
+    from societas.envs.core.statistics import interval
+    from societas.experiments.claims.studies import lewis
+
+    found = lewis(8, lambda share: None)
+    assert interval(found["similarity, partial balanced - none"]).low > 0.0
+    assert interval(found["accuracy, partial balanced - none"]).mean > -0.05
+    assert (
+        interval(found["similarity, full reset - none"]).mean
+        < interval(found["similarity, partial balanced - none"]).mean
+    )
 
 
 # ---- comparing ----------------------------------------------------------------------------------------------------
