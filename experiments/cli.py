@@ -513,7 +513,8 @@ def claims(
     for area in dict.fromkeys(verdict.name.partition("/")[0] for verdict in verdicts):
         console.print(pages.table([v for v in verdicts if v.name.startswith(f"{area}/")], area))
     if page is not None:
-        page.write_text(pages.markdown(verdicts), encoding="utf-8")
+        command = " ".join(("societas claims", *(only or ()), f"--tier {tier} --page {page}"))
+        page.write_text(pages.markdown(verdicts, command), encoding="utf-8")
     console.print(f"{pages.summary(verdicts)}. Page: {target / 'claims.html'}", soft_wrap=True, highlight=False)
     if not all(verdict.holds for verdict in verdicts):
         raise typer.Exit(1)

@@ -190,6 +190,11 @@ def _proximal(game: Game, role: str) -> Policy:
 Maker = Callable[[Game, str], Policy]
 
 POLICIES: dict[str, dict[str, Maker]] = {
+    "aligned": {
+        "unchanged": lambda game, role: policy(
+            "aligned", method="none", model={"Tiny": {"games": ["Fishery"], "width": 16, "layers": 1, "heads": 2}}
+        )
+    },
     "callable": {
         "single": lambda game, role: policy("callable", function=lambda seen: {}),
         "batched": lambda game, role: policy("callable", function=lambda seen: {}, batched=True),
@@ -197,6 +202,7 @@ POLICIES: dict[str, dict[str, Maker]] = {
     "calvano": {
         "collusive": lambda game, role: policy("calvano", beta=2e-3, window=1_000).learn(game, role, sessions=2)
     },
+    "company": {"mixed": lambda game, role: policy("company", most="constant", guests="random")},
     "constant": {
         "nothing": lambda game, role: policy("constant"),
         "greed": lambda game, role: policy("constant", acts={"harvest": 100}),
@@ -230,7 +236,7 @@ POLICIES: dict[str, dict[str, Maker]] = {
 }
 """Ways of making each registered policy for a role of a game."""
 
-SLOW = {"llm", "person"}
+SLOW = {"aligned", "llm", "person"}
 """Policies that decide world by world: examined in fewer worlds."""
 
 ONLY_NUMPY = {"sb3": "its model runs in its own library, and random play under torch is the same"}

@@ -161,8 +161,8 @@ def page(verdicts: Sequence[Verdict]) -> str:
     )
 
 
-def markdown(verdicts: Sequence[Verdict]) -> str:
-    """Return the tables of all areas in Markdown, for the documentation."""
+def markdown(verdicts: Sequence[Verdict], command: str = "societas claims --tier full --page docs/claims.md") -> str:
+    """Return the tables of all areas in Markdown, for the documentation; ``command`` is what wrote them."""
     lines = [
         "# Claims",
         "",
@@ -171,7 +171,7 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
         "side on which the whole 95% interval lies. Failures are shown as plainly as passes. This page is written by",
         "",
         "```console",
-        "societas claims --tier full --page docs/claims.md",
+        command,
         "```",
         "",
         "`societas claims` checks the fast tier, `societas claims markets` an area; both also write a page of their own.",

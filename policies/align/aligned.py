@@ -65,7 +65,7 @@ FREE = ("none", "urial", "modulo", "drpo")
 """Methods that change no weights."""
 
 
-def base(model: str = substrate.MODEL, **training: Any) -> LanguageModel:
+def base(model: str | Mapping[str, Any] = substrate.MODEL, **training: Any) -> LanguageModel:
     """Return a model as it is before alignment, asked in the words in which the substrate was taught."""
     return LanguageModel(
         model, levels=substrate.LEVELS, template=substrate.TEMPLATE, training={**TRAINING, **training}, device="cpu"
@@ -91,7 +91,7 @@ class Aligned(Policy):
     method
         A name in ``METHODS``.
     model
-        What is aligned; ``"substrate"`` is made once with ``societas fetch substrate``.
+        What is aligned, as ``LanguageModel`` takes it; ``"substrate"`` is made once with ``societas fetch substrate``.
     options
         Of the method.
     training
@@ -104,7 +104,7 @@ class Aligned(Policy):
         self,
         method: str = "stable",
         *,
-        model: str = substrate.MODEL,
+        model: str | Mapping[str, Any] = substrate.MODEL,
         options: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
         seed: int = 0,
@@ -122,7 +122,8 @@ class Aligned(Policy):
         """Say how to get the model, where it is absent."""
         from ..llm.models import locate
 
-        locate(self.model)
+        if isinstance(self.model, str):
+            locate(self.model)
 
     def bind(self, game: Game, role: str, seats: tuple[int, ...]) -> Any:
         """Seat the model, if nothing has to be learned."""
@@ -150,15 +151,17 @@ class Aligned(Policy):
     ) -> Policy:
         """Return the aligned model, fitted with a budget of ``episodes`` updates on ``sessions`` worlds each."""
         method, defining = METHODS[self.method]
+        options = {**defining, **self.options}
         start = base(self.model, **self.training)
         start.curve = []
         if self.method in FREE:
-            free: Any = method(start, societies(), episodes, seed, **defining, **self.options)
-            free.curve = []
+            free: Any = method(start, societies(), episodes, seed, **options)
+            if not hasattr(free, "curve"):
+                free.curve = []
             return cast(Policy, free)
         folder = self._folder(episodes, sessions, seed)
         if not (folder / "card.json").is_file():
-            fitted = method(start, societies(), episodes, seed, sessions=sessions, **defining, **self.options)
+            fitted = method(start, societies(), episodes, seed, sessions=sessions, **options)
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".aligned-") as scratch:
                 fitted.save(Path(scratch) / "fit")
@@ -168,9 +171,7 @@ class Aligned(Policy):
                     if not (folder / "card.json").is_file():  # another process was first otherwise
                         raise
         if self.method == "aligner":
-            corrected: Any = aligner.Aligner.load(folder, start).wrap(start)
-            corrected.curve = json.loads((folder / "card.json").read_text(encoding="utf-8")).get("curve", [])
-            return cast(Policy, corrected)
+            return aligner.Aligner.load(folder, start).wrap(start)
         start.adapter = folder
         start.curve = json.loads((folder / "card.json").read_text(encoding="utf-8"))["curve"]
         return start
@@ -179,12 +180,14 @@ class Aligned(Policy):
         """Return where a fit is kept: its name is the hash of all that decides it."""
         from ..llm.models import cache_folder, locate
 
-        card = Path(locate(self.model)) / "card.json"
+        model: Any = self.model
+        if isinstance(model, str) and (card := Path(locate(model)) / "card.json").is_file():
+            model = hashlib.sha256(card.read_bytes()).hexdigest()
         asked = {
             "method": self.method,
             "options": {**METHODS[self.method][1], **self.options},
             "training": {**TRAINING, **self.training},
-            "model": hashlib.sha256(card.read_bytes()).hexdigest() if card.is_file() else self.model,
+            "model": model,
             "budget": budget,
             "sessions": sessions,
             "seed": seed,
