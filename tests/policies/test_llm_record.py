@@ -359,9 +359,8 @@ def start(script: str, *args: str) -> subprocess.Popen[bytes]:
 def test_a_run_that_was_killed_goes_on_where_it_was(path: Path) -> None:
     with start(PLAY, str(path), "") as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"0\n"
-        assert process.stdout.readline() == b"1\n"
-        assert process.stdout.readline() == b"2\n"
+        for episode in range(5):  # more than are played again: equal calls of later ones stand in for the line that is lost
+            assert process.stdout.readline() == b"%d\n" % episode
         process.kill()
     path.write_bytes(path.read_bytes()[:-7])  # as if it had been writing
     before = len(lines_whole(path))
