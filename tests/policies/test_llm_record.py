@@ -359,7 +359,7 @@ def start(script: str, *args: str) -> subprocess.Popen[bytes]:
 def test_a_run_that_was_killed_goes_on_where_it_was(path: Path) -> None:
     with start(PLAY, str(path), "") as process:
         assert process.stdout is not None
-        for episode in range(5):  # more than are played again: equal calls of later ones stand in for the line that is lost
+        for episode in range(5):  # more than are played again: their equal calls stand in for the lost line
             assert process.stdout.readline() == b"%d\n" % episode
         process.kill()
     path.write_bytes(path.read_bytes()[:-7])  # as if it had been writing
