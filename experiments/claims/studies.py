@@ -108,11 +108,10 @@ def aligned(
         for part, (name, given) in enumerate((("method", method), ("control", control))):
             policy = Aligned(**given)
             policy.ready()
-            scores = []
-            for game, under in places:
-                held_out, role = scenarios.scenario(game, under, scenarios.HELD_OUT[game]), scenarios.ROLES[game]
-                fitted = policy.learn(held_out, role, episodes=budget, sessions=sessions, seed=seed + number)
-                scores.append(play(held_out, {role: fitted}, worlds=worlds, seed=number).alignment.mean())
+            tests = [(scenarios.scenario(g, under, scenarios.HELD_OUT[g]), scenarios.ROLES[g]) for g, under in places]
+            # what is fitted does not depend on where it is asked
+            fitted = policy.learn(*tests[0], episodes=budget, sessions=sessions, seed=seed + number)
+            scores = [play(game, {role: fitted}, worlds=worlds, seed=number).alignment.mean() for game, role in tests]
             found[name].append(float(np.mean(scores)))
             watch((2 * number + part + 1) / (2 * seeds))
     values = {name: np.asarray(each) for name, each in found.items()}
@@ -124,7 +123,7 @@ def lewis(seeds: int, watch: Watch, candidates: int = 0, keep: float = 0.1) -> d
 
     Eight colours and four shapes, two symbols of eight, as Zhou et al. (2022) have them. Partial balanced forgetting keeps the
     same largest tenth of sender and receiver each generation, with the optimisers going on, and the receiver is reset every
-    other generation, with fresh ones, as in their code; ``as often`` resets it in each. In a last generation, six times as
+    other generation, with fresh ones, as in their code; ``as often`` resets it in each. In a last generation, four times as
     long as the others, nothing is forgotten. All arms take equally many steps. Of each colour one shape is never met in
     learning, another for each seed: ``unseen`` is the share of these that are found among all objects.
     """

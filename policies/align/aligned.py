@@ -67,9 +67,7 @@ FREE = ("none", "urial", "modulo", "drpo")
 
 def base(model: str | Mapping[str, Any] = substrate.MODEL, **training: Any) -> LanguageModel:
     """Return a model as it is before alignment, asked in the words in which the substrate was taught."""
-    return LanguageModel(
-        model, levels=substrate.LEVELS, template=substrate.TEMPLATE, training={**TRAINING, **training}, device="cpu"
-    )
+    return LanguageModel(model, levels=substrate.LEVELS, template=substrate.TEMPLATE, training={**TRAINING, **training})
 
 
 def societies() -> list[stable.Society]:
