@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "societas"
 FOLDERS = ("envs", "policies", "mechanisms", "experiments")
-HEAVY = ("torch", "transformers", "mesa", "stable_baselines3")
+HEAVY = ("torch", "transformers", "mesa", "stable_baselines3", "numpy", "gymnasium", "pettingzoo", "importlib.metadata")
 # Top-level modules of extras: a module of ours that needs one may refuse to be imported without it.
 OPTIONAL = ("inspect_ai", "jax", "jaxlib", "llguidance", "numba", "peft", "ray")
 
@@ -158,3 +158,55 @@ def test_import_is_cheap(installed: Path, tmp_path: Path) -> None:
     loaded = set(run_outside(code, tmp_path, str(installed)).split())
     assert "societas" in loaded
     assert loaded.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "societas",
+        "gymnasium, pettingzoo",
+        "importlib.util; [importlib.util.find_spec(n) for n in ('gymnasium', 'pettingzoo')]",
+    ],
+)
+def test_games_are_registered_whichever_is_imported_first(installed: Path, tmp_path: Path, first: str) -> None:
+    code = f"""
+import sys; sys.path.insert(0, sys.argv[1])
+import {first}
+import societas
+societas.register("games", "Mine", "nowhere:Mine")
+import gymnasium, pettingzoo
+assert gymnasium.make("societas/Commons-v0").unwrapped.spec.id == "societas/Commons-v0"
+assert pettingzoo.make("aec", "societas/Commons-v0").possible_agents
+for registry in (gymnasium.registry, pettingzoo.parallel_registry, pettingzoo.aec_registry):
+    assert {{f"societas/{{name}}-v0" for name in societas.list()}} == {{n for n in registry if n.startswith("societas/")}}
+    assert "societas/Mine-v0" in registry
+assert not [finder for finder in sys.meta_path if type(finder).__module__.startswith("societas")]
+"""
+    run_outside(code, tmp_path, str(installed))
+
+
+def test_a_module_registered_with_on_import_keeps_its_loader(installed: Path, tmp_path: Path) -> None:
+    code = """
+import sys; sys.path.insert(0, sys.argv[1])
+import societas, gymnasium, inspect, importlib, pkgutil
+assert "Root" in inspect.getsource(gymnasium)
+assert importlib.reload(gymnasium) is gymnasium and pkgutil.get_data("gymnasium", "__init__.py")
+"""
+    run_outside(code, tmp_path, str(installed))
+
+
+def test_names_are_found_where_they_are_asked_for(installed: Path, tmp_path: Path) -> None:
+    code = """
+import sys; sys.path.insert(0, sys.argv[1])
+import societas
+assert set(societas.__all__) <= set(dir(societas))
+from societas import *
+assert Game is societas.Game and "numpy" in sys.modules
+try:
+    societas.Gmae
+except AttributeError as error:
+    assert "Gmae" in str(error)
+else:
+    raise AssertionError
+"""
+    run_outside(code, tmp_path, str(installed))

@@ -7,10 +7,7 @@ calling ``register``.
 
 from __future__ import annotations
 
-import functools
 import importlib
-import sys
-from pathlib import Path
 from typing import Any
 
 KINDS = ("games", "mechanisms", "policies", "parts")
@@ -146,30 +143,12 @@ def entries(kind: str) -> dict[str, str]:
     if kind not in KINDS:
         raise ValueError(f"kind: one of {', '.join(KINDS)}, got {kind!r}")
     if kind not in _discovered:
+        from importlib.metadata import entry_points
+
         _discovered.add(kind)
-        if _others():
-            from importlib.metadata import entry_points
-
-            for point in entry_points(group=f"societas.{kind}"):
-                _entries[kind].setdefault(point.name, point.value)
+        for point in entry_points(group=f"societas.{kind}"):
+            _entries[kind].setdefault(point.name, point.value)
     return dict(sorted(_entries[kind].items()))
-
-
-@functools.cache
-def _others() -> bool:
-    """Say whether any installed distribution may add something.
-
-    Most have none, and to look for the word in their files takes a tenth of the time that ``importlib.metadata`` takes to
-    be imported and to read them. What does not lie in a folder on ``sys.path`` is not found: call ``register`` there.
-    """
-    for folder in dict.fromkeys(sys.path):
-        for found in Path(folder or ".").glob("*.*-info/entry_points.txt"):
-            try:
-                if b"[societas." in found.read_bytes():
-                    return True
-            except OSError:
-                continue
-    return False
 
 
 def register(kind: str, name: str, target: str | type) -> None:

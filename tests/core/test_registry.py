@@ -80,36 +80,9 @@ def test_other_packages_register_through_entry_points(
     (package / "entry_points.txt").write_text(f"[societas.games]\n{mine}")
     monkeypatch.syspath_prepend(str(tmp_path))
     registry._discovered.clear()
-    registry._others.cache_clear()
     assert societas.make("Lagoon", fishers=3) == Fishery(fishers=3)
     assert type(societas.make("Fishery")) is Fishery  # a name of the library's own cannot be taken over
     assert "Lagoon" not in societas.list("policies")
-    registry._others.cache_clear()
-
-
-@pytest.mark.parametrize(
-    ("folder", "text", "found"),
-    [
-        ("lagoons-1.0.dist-info", "[societas.games]\nLagoon = lagoons:Lagoon\n", True),
-        ("lagoons.egg-info", "[console_scripts]\nlagoon = x:y\n[societas.policies]\nlazy = lagoons:Lazy\n", True),
-        ("lagoons-1.0.dist-info", "[console_scripts]\nlagoon = lagoons:main\n", False),
-        ("lagoons", "[societas.games]\nLagoon = lagoons:Lagoon\n", False),  # no distribution
-        ("lagoons-1.0.dist-info", None, False),  # nothing that can be read
-    ],
-)
-def test_others_are_looked_for_only_where_a_distribution_names_some(
-    clean: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str, text: str | None, found: bool
-) -> None:
-    (tmp_path / folder).mkdir()
-    file = tmp_path / folder / "entry_points.txt"
-    if text is None:
-        file.mkdir()
-    else:
-        file.write_text(text)
-    monkeypatch.setattr("sys.path", [str(tmp_path), str(tmp_path / "nothing")])
-    registry._others.cache_clear()
-    assert registry._others() is found
-    registry._others.cache_clear()
 
 
 def test_the_version_is_read_when_it_is_asked_for() -> None:
