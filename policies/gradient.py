@@ -447,10 +447,10 @@ def _acts(role: Role, heads: Sequence[_Head], numbers: Sequence[Array]) -> Acts:
     for field in role.acts:
         parts, low, high = [], field.space.low, field.space.high
         for head, number in zip(heads, numbers, strict=True):
-            if head.field is field:
-                share = (number + 1.0) / 2.0
-                real = xp.clip(low + share * (high - low), low, high)
-                parts.append(look_up(number, head.values, number) if head.values else real)
+            if head.field is field and head.values:
+                parts.append(look_up(number, head.values, number))
+            elif head.field is field:
+                parts.append(xp.clip(low + (number + 1.0) / 2.0 * (high - low), low, high))
         acts[field.name] = xp.stack(parts, axis=-1) if field.each else parts[0]
     return acts
 
