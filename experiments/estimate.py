@@ -22,6 +22,8 @@ from .work import Job, Watch, work
 
 ENOUGH, LONGER = 0.6, 8
 """Seconds that a trial must take beyond the shortest to be trusted; till then it is made so many times as long."""
+DEAR = 2.0
+"""Seconds of the shortest trial from which it alone is made under further institutions, and nothing is tried twice."""
 
 
 class Estimate(NamedTuple):
@@ -43,7 +45,8 @@ def estimate(spec: Spec, tell: Callable[[str], None] | None = None) -> list[Esti
     """Return what each policy in each game will take, from a trial under each institution at its first level.
 
     A trial plays few worlds after few episodes of learning. Seconds are taken to grow in proportion to both, from two
-    trials of different length; levels of uncertainty are taken to cost the same. Where precision is asked for, the number of
+    trials of different length; levels of uncertainty are taken to cost the same. Where the shortest trial takes long, more
+    worlds and episodes are taken to cost under every institution what they cost under the first. Where precision is asked for, the number of
     worlds comes from the spread of the measure in the trial.
 
     Parameters
@@ -60,12 +63,13 @@ def estimate(spec: Spec, tell: Callable[[str], None] | None = None) -> list[Esti
     """
     found: dict[tuple[str, str], Estimate] = {}
     known: dict[tuple[str, str, str], tuple[float, int]] = {}
+    slopes: dict[tuple[str, str], dict[str, float]] = {}
     for cell in spec.cells():
         place = cell.policy, cell.game, cell.institution
         if place not in known:
             if tell is not None:
                 tell(cell.name)
-            known[place] = _tried(spec, cell)
+            known[place] = _tried(spec, cell, slopes.setdefault(place[:2], {}))
         each = found.setdefault(place[:2], Estimate(cell.policy, cell.game, [], [], []))
         each.cells.append(cell)
         each.seconds.append(known[place][0])
@@ -73,8 +77,8 @@ def estimate(spec: Spec, tell: Callable[[str], None] | None = None) -> list[Esti
     return list(found.values())
 
 
-def _tried(spec: Spec, cell: Cell) -> tuple[float, int]:
-    """Return the seconds and the worlds of a cell."""
+def _tried(spec: Spec, cell: Cell, slopes: dict[str, float]) -> tuple[float, int]:
+    """Return the seconds and the worlds of a cell; ``slopes``, of an episode and a world, are filled in where they are dear."""
     arm = spec.policies[cell.policy]
     worlds = arm.worlds // arm.replicas
     steps = min((player.learning.episodes for player in arm.players.values() if player.learning), default=0)
@@ -91,9 +95,18 @@ def _tried(spec: Spec, cell: Cell) -> tuple[float, int]:
     once = trial(1, few)
     if once < 10 * ENOUGH:  # what is loaded once a process has been loaded now
         once = trial(1, few)
-    episode = _slope(lambda step: trial(step, few), 1, steps, once)
     most = spec.precision.most if spec.sequential(cell.policy) and spec.precision else worlds
-    world = _slope(lambda count: trial(1, count), few, most, once)
+    found = (
+        slopes
+        if once > DEAR and slopes
+        else {
+            "episode": _slope(lambda step: trial(step, few), 1, steps, once),
+            "world": _slope(lambda count: trial(1, count), few, most, once),
+        }
+    )
+    if once > DEAR:
+        slopes.update(found)
+    episode, world = found["episode"], found["world"]
     learning = once + episode * max(steps - 1, 0)
     if not spec.sequential(cell.policy) or spec.precision is None:
         return arm.replicas * (learning + world * (worlds - few)), arm.worlds
@@ -124,7 +137,9 @@ def _slope(trial: Callable[[int], float], begin: int, end: int, first: float) ->
     while length < end and more < ENOUGH:
         length = min(LONGER * length, end)
         more = trial(length) - first
-        if ENOUGH <= more < 10 * ENOUGH:  # once more: the machine may have been busy with something else
+        if (
+            ENOUGH <= more < 10 * ENOUGH and first < DEAR
+        ):  # once more: the machine may have been busy with something else
             more = min(more, trial(length) - first)
     return max(more, 0.0) / (length - begin) if length > begin else 0.0
 
