@@ -46,8 +46,8 @@ def estimate(spec: Spec, tell: Callable[[str], None] | None = None) -> list[Esti
 
     A trial plays few worlds after few episodes of learning. Seconds are taken to grow in proportion to both, from two
     trials of different length; levels of uncertainty are taken to cost the same. Where the shortest trial takes long, more
-    worlds and episodes are taken to cost under every institution what they cost under the first. Where precision is asked for, the number of
-    worlds comes from the spread of the measure in the trial.
+    worlds and episodes are taken to cost under every institution what they cost under the first. Where precision is asked
+    for, the number of worlds comes from the spread of the measure in the trial.
 
     Parameters
     ----------

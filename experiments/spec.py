@@ -121,6 +121,9 @@ class Spec(Strict):
     ``decomposition`` levels, or institutions, of which each adds one cause of misalignment to the one before.
     ``interaction`` names the policy with which others are compared under all institutions, to say whether policy and
     institution add up.
+
+    A file may say ``extends: NAME``, a shipped spec or a file beside it: what it says itself is then put into that one's
+    mappings, at whatever depth, and replaces its other values.
     """
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
@@ -326,7 +329,7 @@ def load(source: str | Path, changes: Mapping[str, Any] | None = None, without: 
     path = shipped().get(str(source), Path(source))
     if not path.is_file():
         raise SpecError(f"no spec {str(source)!r}: give a YAML file or one of {', '.join(shipped())}")
-    data = read(path, Spec)
+    data = _extended(path)
     for key, value in (changes or {}).items():
         _put(data, key, value, path.name)
     for name in without:
@@ -336,6 +339,35 @@ def load(source: str | Path, changes: Mapping[str, Any] | None = None, without: 
             )
         del data["policies"][name]
     return validated(path, data, Spec)
+
+
+DEEPEST = 8
+"""Files that may extend one another."""
+
+
+def _extended(path: Path, depth: int = 0) -> dict[str, Any]:
+    """Read a spec's file, put into the one that it extends."""
+    data = read(path, Spec)
+    if "extends" not in data:
+        return data
+    name = data.pop("extends")
+    if not isinstance(name, str) or not _beside(name):
+        raise SpecError(f"{path.name}: extends: one of {', '.join(shipped())}, or a file beside this one, got {name!r}")
+    other = shipped().get(name, path.parent / name)
+    if not other.is_file():
+        raise SpecError(
+            f"{path.name}: extends: no spec {name!r}: a file beside this one or one of {', '.join(shipped())}"
+        )
+    if depth == DEEPEST:
+        raise SpecError(
+            f"{path.name}: extends: more than {DEEPEST} files that extend one another; does one extend itself?"
+        )
+    return _merged(_extended(other, depth + 1), data)
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    both = {k: _merged(old[k], v) for k, v in new.items() if isinstance(v, dict) and isinstance(old.get(k), dict)}
+    return {**old, **new, **both}
 
 
 LARGEST, MOST = 1_000_000, 100_000

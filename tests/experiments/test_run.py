@@ -251,6 +251,37 @@ def test_a_wrong_spec_is_refused_with_its_line_and_nothing_is_run(
     assert done.exit_code == 2 and not (tmp_path / "runs").exists()
 
 
+def test_a_spec_extends_another(small: Path, tmp_path: Path) -> None:
+    policies = "policies: {characters: {worlds: 3}, others: {worlds: 2, players: {fisher: {policy: random}}}}"
+    (tmp_path / "own.yaml").write_text(
+        f"extends: {small.name}\nname: own\nmeasures: [welfare, alignment]\n{policies}\n"
+    )
+    old, new = specs.load(small), specs.load(tmp_path / "own.yaml")
+    assert (new.name, new.measures, new.institutions) == ("own", ["welfare", "alignment"], old.institutions)
+    assert new.policies["characters"] == old.policies["characters"].model_copy(update={"worlds": 3})
+    assert list(new.policies) == [*old.policies, "others"] and new.policies["others"].worlds == 2
+    (tmp_path / "three.yaml").write_text("extends: own.yaml\nseed: 5\n")
+    assert specs.load(tmp_path / "three.yaml") == new.model_copy(update={"seed": 5})
+    (tmp_path / "shipped.yaml").write_text("extends: covenants\nseed: 5\n")
+    assert specs.load(tmp_path / "shipped.yaml") == specs.load("covenants").model_copy(update={"seed": 5})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("self.yaml", "more than 8 files that extend one another; does one extend itself?"),
+        ("covenant", "extends: no spec 'covenant': a file beside this one or one of .*covenants"),
+        ("../other.yaml", "extends: one of .*, or a file beside this one, got '../other.yaml'"),
+        ("/etc/passwd", "a file beside this one, got '/etc/passwd'"),
+        ("[covenants]", "or a file beside this one, got \\['covenants'\\]"),
+    ],
+)
+def test_what_cannot_be_extended_is_refused(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "self.yaml").write_text(f"extends: {name}\nname: own\n")
+    with pytest.raises(specs.SpecError, match=said):
+        specs.load(tmp_path / "self.yaml")
+
+
 @pytest.mark.parametrize("path", ["/etc/calls.jsonl", "../calls.jsonl", "runs/../../calls.jsonl", "~/calls.jsonl"])
 def test_a_spec_writes_nowhere_but_below_its_folder(path: str) -> None:
     player = specs.Player(policy="llm", parameters={"model": {"Recorded": {"model": "smollm2", "path": path}}})
