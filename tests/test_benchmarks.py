@@ -60,3 +60,18 @@ def test_another_game_is_noticed(steps: ModuleType) -> None:
     steps.agree(greedy, 512)
     with pytest.raises(AssertionError, match="paid differently"):
         steps.agree(steps.Case(greedy.name, greedy.game, Generous, greedy.mix), 512)
+
+
+def test_floors_of_training_on_a_device(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    device = importlib.import_module("rl_device")
+    found = device.measure("cpu", 128, 1)
+    # from what a user sees over two layers of 64 to 101 catches: 2 (64 seen + 64 64 + 64 101) operations
+    seen = found["rows"]["rollout"]["operations"] / 2 - 64 * 64 - 64 * 101
+    assert seen % 64 == 0 and 0 < seen / 64 < 100
+    actor, critic = found["rows"]["rollout"]["operations"], 2 * (seen + 64 * 64 + 64)
+    assert found["rows"]["training"]["operations"] == 31 * (actor + critic)
+    assert all(0 < row["operations floor"] < 1 and 0 < row["bytes floor"] < 1 for row in found["rows"].values())
+    assert 0 < found["outside"] < 1
+    device.show(found, device.Console())
+    assert "128 worlds on the host" in capsys.readouterr().out
