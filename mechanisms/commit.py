@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isinf
 from typing import Any, NamedTuple, Self
 
@@ -12,7 +12,7 @@ from ..envs.core.arrays import Array, full, namespace, to_float, to_int
 from ..envs.core.fields import Choice, Field, Integer, Role, Space
 from ..envs.core.game import Acts, Game, Measure, Seen, Stage
 from ..envs.core.mechanism import Institution, Mechanism, Unfit
-from .column import Column
+from ._limits import decided_by
 
 FREE = "free"
 FEW = 12
@@ -81,14 +81,8 @@ class Committed(Institution):
     def __init__(self, base: Game, mechanism: Commit) -> None:
         super().__init__(base, mechanism)
         name, who = mechanism.field, mechanism.who
-        column = Column.of(base, name, "acts")
-        known = {role for role, _ in column.seats} | set(column.players)
-        if strange := [one for one in who if one not in known]:
-            raise Unfit(f"who: {', '.join(strange)} does not decide {name!r}; these do: {', '.join(column.players)}")
-        pairs = zip(column.seats, column.players, strict=True)
-        chosen = [(seat, player) for seat, player in pairs if not who or seat[0] in who or player in who]
-        self.giving = replace(column, seats=tuple(s for s, _ in chosen), players=tuple(p for _, p in chosen))
-        space = column.field.space
+        self.giving = decided_by(base, name, who)
+        space = self.giving.field.space
         if isinf(space.high):
             raise Unfit(f"field: a maximum needs a bound above, {name!r} is {space}")
         self.options = _options(space)
