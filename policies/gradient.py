@@ -33,7 +33,7 @@ _KEPT = ("hidden", "rate", "gamma", "spread", "start", "entropy", "levels", "sha
 
 
 @dataclass(frozen=True)
-class _Head:
+class Head:
     """How a number is decided: a real one by the mean of a normal, on [-1, 1]; a whole one by a weight for each value."""
 
     field: Field
@@ -78,7 +78,7 @@ class PolicyGradient(Policy):
     """
 
     _flat: Flat
-    _heads: tuple[_Head, ...]
+    _heads: tuple[Head, ...]
     _asked: tuple[bool, ...]
     _own: dict[str, Table]
     _placed: dict[Any, dict[str, Array]]
@@ -115,7 +115,7 @@ class PolicyGradient(Policy):
         from ..envs.views.spaces import Flat
 
         bound = copy.copy(super().bind(game, role, seats))
-        bound._flat, bound._heads = Flat(bound.role), _heads(bound.role, self.levels)
+        bound._flat, bound._heads = Flat(bound.role), heads_of(bound.role, self.levels)
         bound._asked = (*(bool(bound.role.deciding(stage.name)) for stage in game.stages), False)  # -1: it is over
         bound._placed = {}
         bound.draws = len(bound._heads) if self.sample else 0
@@ -140,27 +140,37 @@ class PolicyGradient(Policy):
         here = constant(stage, self._asked)[stage]
         if absent(here):
             return null, memory
-        outputs, numbers = self._outputs(self._flat.flatten(seen)), []
+        outputs, numbers = self._outputs(self.sight(seen)), []
         for i, head in enumerate(self._heads):
             part = outputs[..., head.outputs]
             if not head.values:
                 mean = part[..., 0]
-                numbers.append(mean + _width(mean, self.spread[1]) * _normal(u[..., i]) if self.sample else mean)
+                numbers.append(mean + width_of(mean, self.spread[1]) * normal(u[..., i]) if self.sample else mean)
             elif self.sample:
                 odds = xp.exp(part - xp.max(part, axis=-1, keepdims=True))
                 numbers.append(categorical(u[..., i], odds / xp.sum(odds, axis=-1, keepdims=True)))
             else:
                 numbers.append(xp.argmax(part, axis=-1))
-        decided = _acts(self.role, self._heads, numbers)
+        decided = acts_of(self.role, self._heads, numbers)
         return {name: xp.where(align(here, v), decided[name], v) for name, v in null.items()}, memory
 
-    def _outputs(self, sight: Array) -> Array:
-        """Return the actor's outputs (*batch, seats, outputs), in double precision."""
-        xp, place = namespace(sight), (namespace(sight), sight.device)
+    def sight(self, seen: Seen) -> Array:
+        """Return what is seen as the networks read it: standardised, (*batch, seats, in), in double precision."""
+        flat = self._flat.flatten(seen)
+        xp, w = namespace(flat), self._there(flat)
+        sight: Array = xp.clip((xp.astype(flat, xp.float64) - w["middle"]) * w["scale"], -_LARGEST, _LARGEST)
+        return sight
+
+    def _there(self, like: Array) -> dict[str, Array]:
+        """Return the weights where an array is."""
+        place = (namespace(like), like.device)
         if place not in self._placed:
-            self._placed[place] = {name: constant(sight, values) for name, values in self._own.items()}
-        w = self._placed[place]
-        x = xp.clip((xp.astype(sight, xp.float64) - w["middle"]) * w["scale"], -_LARGEST, _LARGEST)
+            self._placed[place] = {name: constant(like, values) for name, values in self._own.items()}
+        return self._placed[place]
+
+    def _outputs(self, x: Array) -> Array:
+        """Return the actor's outputs (*batch, seats, outputs) of ``sight``, in double precision."""
+        xp, w = namespace(x), self._there(x)
         for layer in range(len(self.hidden) + 1):
             if layer:
                 x = xp.where(x > 0.0, x, 0.0)
@@ -213,7 +223,7 @@ class PolicyGradient(Policy):
         learner = fresh.bind(game, role, tuple(range(game.role(role).count)))
         cast = Cast(game, others or {}, except_=learner.role.players)
         learner.curve = []
-        with _one_thread(torch):
+        with one_thread(torch):
             training = _Training(learner, worlds, cast, device, seed)
             for episode in range(episodes):
                 learner.curve.append(training.update(episode, episodes))
@@ -362,7 +372,7 @@ class _Training:
                 outputs = self._forward(self.actor, sight)
                 drawn = self._draw(self._back(outputs.detach()), spread)
                 numbers = [part.numpy() for part in drawn] if worlds.xp is np else drawn
-                given = {name: _acts(self.role, self.heads, numbers)}
+                given = {name: acts_of(self.role, self.heads, numbers)}
                 steps.append((sight, outputs, self._rows(torch.stack(drawn, dim=-1)), self._rows(asked.float())))
             outcome = worlds.step(self.cast.act(worlds, seen, given, None if all_live else live))
             rounds = self._tensor(game.round(outcome.state) - game.round(before))
@@ -392,7 +402,7 @@ class _Training:
             if head.values:
                 numbers.append(categorical(chance, self.torch.softmax(part, dim=-1)))
             else:
-                numbers.append(part[..., 0] + _width(part[..., 0], spread) * _normal(chance))
+                numbers.append(part[..., 0] + width_of(part[..., 0], spread) * normal(chance))
         return numbers
 
     def _loss(self, rows: Any, spread: float, entropy: float) -> Any:
@@ -420,8 +430,9 @@ class _Training:
         return -(merit * known).sum()
 
 
-def _heads(role: Role, levels: int) -> tuple[_Head, ...]:
-    heads: list[_Head] = []
+def heads_of(role: Role, levels: int) -> tuple[Head, ...]:
+    """Return how each number that a role decides is decided; ``levels`` are the most values of a whole number."""
+    heads: list[Head] = []
     if not role.acts:
         raise ValueError(f"acts: a {role.name} decides nothing, so that there is nothing to learn")
     for field in role.acts:
@@ -437,11 +448,11 @@ def _heads(role: Role, levels: int) -> tuple[_Head, ...]:
             values = tuple(int(value) for value in np.round(steps))
         for _, position in components(field):
             begin = heads[-1].outputs.stop if heads else 0
-            heads.append(_Head(field, position, values, slice(begin, begin + (len(values) or 1))))
+            heads.append(Head(field, position, values, slice(begin, begin + (len(values) or 1))))
     return tuple(heads)
 
 
-def _acts(role: Role, heads: Sequence[_Head], numbers: Sequence[Array]) -> Acts:
+def acts_of(role: Role, heads: Sequence[Head], numbers: Sequence[Array]) -> Acts:
     """Return the acts that a number (*batch, seats) a head stands for: points of [-1, 1], or indices of values."""
     xp, acts = namespace(numbers[0]), {}
     for field in role.acts:
@@ -455,13 +466,13 @@ def _acts(role: Role, heads: Sequence[_Head], numbers: Sequence[Array]) -> Acts:
     return acts
 
 
-def _width(mean: Array, spread: float) -> Array:
+def width_of(mean: Array, spread: float) -> Array:
     """Return the standard deviation about a mean on [-1, 1]: two fit between it and the next bound, but a third at least."""
     xp = namespace(mean)
     return xp.clip((1.0 - xp.abs(mean)) / 2.0, spread / 3.0, spread)
 
 
-def _normal(u: Array) -> Array:
+def normal(u: Array) -> Array:
     """Return the normal number of a uniform one, by inversion."""
     u = namespace(u).clip(u, 2.0**-54, 1.0)
     if isinstance(u, np.ndarray):
@@ -471,13 +482,13 @@ def _normal(u: Array) -> Array:
     return ndtri(u)
 
 
-def _layout(flat: Flat, heads: Sequence[_Head]) -> dict[str, Any]:
+def _layout(flat: Flat, heads: Sequence[Head]) -> dict[str, Any]:
     """Describe what a role sees and decides, as plain data."""
     return {"sees": flat.names, "decides": [[h.field.name, h.position, list(h.values)] for h in heads]}
 
 
 @contextlib.contextmanager
-def _one_thread(torch: Any) -> Iterator[None]:
+def one_thread(torch: Any) -> Iterator[None]:
     """Keep torch to one thread for a while: quicker for small networks, and the same on every number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -485,3 +496,7 @@ def _one_thread(torch: Any) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+_Head = Head  # former names
+_heads, _acts, _normal, _one_thread = heads_of, acts_of, normal, one_thread

@@ -26,13 +26,20 @@ AREAS = ("contracting", "markets", "norms", "alignment")
 
 STUDIES = {
     "aligned": "societas.experiments.claims.studies:aligned",
+    "aligners": "societas.experiments.claims.studies:aligners",
     "calvano": "societas.experiments.claims.studies:calvano",
+    "control": "societas.experiments.claims.studies:control",
+    "concepts": "societas.experiments.claims.studies:concepts",
+    "evolution": "societas.experiments.claims.studies:evolution",
     "later_layers": "societas.experiments.claims.studies:later_layers",
     "lewis": "societas.experiments.claims.studies:lewis",
+    "merged": "societas.experiments.claims.studies:merged",
     "diamond_saez": "societas.experiments.claims.studies:diamond_saez",
     "dilemma": "societas.experiments.claims.studies:dilemma",
     "axelrod": "societas.experiments.claims.studies:axelrod",
     "sigmund": "societas.experiments.claims.studies:sigmund",
+    "token_shift": "societas.experiments.claims.studies:token_shift",
+    "verified": "societas.experiments.claims.studies:verified",
 }
 """Studies that are more than play: {name: "module:function"}; called with their parameters and ``watch``."""
 

@@ -15,7 +15,21 @@ from typing import TYPE_CHECKING, Any, cast
 from ...envs.core import validate
 from ...envs.core.policy import Policy
 from ..llm.policy import LanguageModel
-from . import aligner, modulo, prompts, retriever, scenarios, stable, substrate, urial
+from ..llm.train import adapters
+from . import (
+    aligner,
+    breed,
+    controllable,
+    forget,
+    merge,
+    modulo,
+    prompts,
+    retriever,
+    scenarios,
+    stable,
+    substrate,
+    urial,
+)
 
 if TYPE_CHECKING:
     from ...envs.core.arrays import Array
@@ -48,11 +62,15 @@ METHODS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "stable": (stable.fit, {}),
     "supervised": (stable.fit, {"ratio": 0.0}),
     "shuffled": (stable.fit, {"mixed": True}),
+    "forgetful": (forget.forgetful, {"generations": 3, "what": "largest", "keep": 0.1}),
     "retriever": (retriever.fit, {"passes": 1, "rounds": 6, "batch": 64}),
     "reinforced": (_reinforced, {}),
+    "evolved": (breed.fit, {}),
     "aligner": (aligner.fit, {}),
+    "controllable": (controllable.fit, {"episodes": 2, "controls": ("others",), "share": 0.0}),
     "urial": (urial.fit, {}),
     "modulo": (modulo.fit, {}),
+    "merge": (merge.fit, {}),
     "drpo": (prompts.fit, {}),
 }
 """Methods by name: a function ``fit(base, society, budget, seed, sessions=..., **options)`` and the options that define it.
@@ -63,6 +81,19 @@ controls of the others.
 
 FREE = ("none", "urial", "modulo", "drpo")
 """Methods that change no weights."""
+
+
+def _weights(folder: Path, base: LanguageModel) -> LanguageModel:
+    base.adapter = folder
+    base.curve = adapters.card(folder)["curve"]
+    return base
+
+
+LOADERS: dict[str, Callable[..., Policy]] = {"aligner": aligner.load, "controllable": controllable.load}
+"""How what was kept plays again, ``load(folder, base, **options)``, where it is more than the base with other weights.
+
+Options that it takes are those of play: a fit is the same whatever they are.
+"""
 
 
 def base(model: str | Mapping[str, Any] = substrate.MODEL, **training: Any) -> LanguageModel:
@@ -168,11 +199,13 @@ class Aligned(Policy):
                 except OSError:
                     if not (folder / "card.json").is_file():  # another process was first otherwise
                         raise
-        if self.method == "aligner":
-            return aligner.Aligner.load(folder, start).wrap(start)
-        start.adapter = folder
-        start.curve = json.loads((folder / "card.json").read_text(encoding="utf-8"))["curve"]
-        return start
+        load, of_play = self._loader()
+        return load(folder, start, **{name: value for name, value in self.options.items() if name in of_play})
+
+    def _loader(self) -> tuple[Callable[..., Policy], set[str]]:
+        """Return what loads a fit, and which options are its own."""
+        load = LOADERS.get(self.method, _weights)
+        return load, {p.name for p in inspect.signature(load).parameters.values() if p.kind is p.KEYWORD_ONLY}
 
     def _folder(self, budget: int, sessions: int, seed: int) -> Path:
         """Return where a fit is kept: its name is the hash of all that decides it."""
@@ -181,9 +214,14 @@ class Aligned(Policy):
         model: Any = self.model
         if isinstance(model, str) and (card := Path(locate(model)) / "card.json").is_file():
             model = hashlib.sha256(card.read_bytes()).hexdigest()
+        _, of_play = self._loader()
         asked = {
             "method": self.method,
-            "options": {**METHODS[self.method][1], **self.options},
+            "options": {
+                name: value
+                for name, value in {**METHODS[self.method][1], **self.options}.items()
+                if name not in of_play
+            },
             "training": {**TRAINING, **self.training},
             "model": model,
             "budget": budget,

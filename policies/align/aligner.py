@@ -2,7 +2,8 @@
 
 L. Ngweta et al., "Aligners: Decoupling LLMs and Alignment", Findings of EMNLP 2024 (arXiv:2403.04224). An aligner is trained
 once, on questions, drafts and corrected answers; it then stands behind any policy, whose weights it neither needs nor
-changes. Here answers are rated by the welfare that followed them.
+changes. J. Ji et al., "Aligner: Efficient Alignment by Learning to Correct", NeurIPS 2024 (arXiv:2402.02416), have the same
+rewriter without an inspector (``gate="open"``). Here answers are rated by the welfare that followed them.
 """
 
 from __future__ import annotations
@@ -330,6 +331,11 @@ class Aligner:
         rewriter, inspector = (Scorer.load(path / name, device=base.device) for name in ("rewriter", "inspector"))
         threshold, temperature = card.pop("threshold"), card.pop("temperature")
         return cls(_rewriter(base, rewriter, temperature), inspector, threshold, card)
+
+
+def load(folder: Path, base: LanguageModel) -> Corrected:
+    """Return a base behind the aligner that was kept in a folder."""
+    return Aligner.load(folder, base).wrap(base)
 
 
 def _rewriter(base: LanguageModel, scorer: Scorer, temperature: float = 0.0) -> LanguageModel:

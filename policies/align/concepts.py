@@ -546,12 +546,12 @@ def trial(
     dict
         ``errors`` tried; ``fixed``, the share judged right afterwards; ``collateral``, the mean change of the concept's
         accuracy on all other cases if the edit stayed; ``label_before`` and ``label_after``, the share of these cases of which
-        the label is right.
+        the label is right; ``edited``, the share of the concept's mask that an edit changes.
     """
     chances, label = monitor.judge(cases.x)
     wrong = np.argwhere((chances > 0.5) != cases.concepts)
     wrong = wrong[np.random.default_rng(seed).permutation(len(wrong))[:most]]
-    fixed, collateral, after = [], [], []
+    fixed, collateral, after, changed = [], [], [], []
     for row, k in wrong:
         truth = bool(cases.concepts[row, k])
         masks = monitor.mended(cases.x[row], monitor.concepts[k], truth, ratio, rule, seed + int(row))
@@ -562,6 +562,7 @@ def trial(
         others = np.arange(len(right)) != row
         collateral.append(float(right[others].mean() - was[others].mean()))
         after.append((judged[row] > 0.5) == cases.label[row])
+        changed.append(float((masks[k] != monitor.masks[k]).float().mean()))
     rows = wrong[:, 0]
     return {
         "errors": float(len(wrong)),
@@ -569,6 +570,7 @@ def trial(
         "collateral": float(np.mean(collateral)) if fixed else float("nan"),
         "label_before": float(((label[rows] > 0.5) == cases.label[rows]).mean()) if fixed else float("nan"),
         "label_after": float(np.mean(after)) if fixed else float("nan"),
+        "edited": float(np.mean(changed)) if fixed else float("nan"),
     }
 
 

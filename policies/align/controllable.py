@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -63,21 +64,33 @@ class Controllable(LanguageModel):
         self.request = {} if request is None else self.asked(**request).request
 
     @property
+    def _about(self) -> Mapping[str, Any]:
+        about: Mapping[str, Any] = getattr(self, "learned", None) or (
+            card(self.adapter) if self.adapter is not None else {}
+        )
+        if "range" not in about:
+            raise RuntimeError(
+                "Controllable: no requests were learned; call fit, or give an adapter that it saved (its card has a range)"
+            )
+        return about
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """What it can be asked for."""
+        return tuple(self._about["controls"])
+
+    @property
     def scale(self) -> Scale:
-        """What levels mean.
+        """What levels mean at the first step of each society in which it learned: ``low`` and ``high`` are (societies, 3).
 
         Raises
         ------
         RuntimeError
             If it has learned no requests, or was given an adapter that was not taught any.
         """
-        about = getattr(self, "learned", None) or (card(self.adapter) if self.adapter is not None else {})
-        if "range" not in about:
-            raise RuntimeError(
-                "Controllable: no requests were learned; call fit, or give an adapter that it saved (its card has a range)"
-            )
-        low, high = zip(*(about["range"][name] for name in OBJECTIVES), strict=True)
-        return Scale(np.asarray(low, dtype=float), np.asarray(high, dtype=float), int(about["levels"]))
+        about = self._about
+        span = np.stack([np.asarray(about["range"][name], dtype=float) for name in OBJECTIVES], axis=1)
+        return Scale(span[..., 0], span[..., 1], int(about["levels"]))
 
     def _user(self, place: tuple[tuple[int, ...], int], own: dict[str, Any], number: int, state: Any) -> str:
         return told(super()._user(place, own, number, state), self.request)
@@ -88,14 +101,19 @@ class Controllable(LanguageModel):
         Raises
         ------
         ValueError
-            If an objective is unknown, or a level beyond those it was trained on.
+            If an objective or a level is none that it was trained on.
         """
-        for name, level in request.items():
-            validate.one_of("request", name, OBJECTIVES)
-            validate.whole(f"request.{name}", level, 0, self.scale.levels - 1)
+        _askable(request, self.controls, self.scale.levels)
         policy = copy.copy(self)
         policy.request = dict(request)
         return policy
+
+
+def _askable(request: Mapping[str, int], controls: Sequence[str], levels: int) -> None:
+    """Refuse a request that nobody was taught."""
+    for name, level in request.items():
+        validate.one_of("request", name, tuple(controls))
+        validate.whole(f"request.{name}", level, 0, levels - 1)
 
 
 def told(user: str, request: Mapping[str, int]) -> str:
@@ -189,7 +207,7 @@ def preference(logs: Any, before: Any, values: Any, beta: float = 0.1) -> Any:
 
 
 class Scale(NamedTuple):
-    """How objectives become levels: evenly spaced from ``low`` to ``high``, (3,) each, as seen in the base's play."""
+    """How objectives become levels: evenly spaced from ``low`` to ``high``, (..., 3) each, as seen in the base's play."""
 
     low: NDArray[np.float64]
     high: NDArray[np.float64]
@@ -197,9 +215,18 @@ class Scale(NamedTuple):
 
     def __call__(self, objectives: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the nearest levels 0, ..., levels - 1 of objectives (..., 3); 0 where the base reached one value only."""
+        return np.clip(np.rint(self.exact(objectives)), 0, self.levels - 1).astype(np.int64)
+
+    def exact(self, objectives: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return where objectives (..., 3) are between levels, and how far below 0 or above the highest."""
         span = self.high - self.low
-        part = (objectives - self.low) / np.where(span > 0, span, 1.0)
-        return np.clip(np.rint(part * (self.levels - 1)), 0, self.levels - 1).astype(np.int64)
+        return np.asarray((objectives - self.low) / np.where(span > 0, span, 1.0) * (self.levels - 1))
+
+
+def reached_by(paid: NDArray[np.float64], seats: Sequence[int], levels: int = 5) -> Scale:
+    """Return the scale from the least to the most that seats reached in episodes, of payoffs (worlds, players)."""
+    found = objectives(paid, seats)
+    return Scale(found.min(axis=(0, 1)), found.max(axis=(0, 1)), levels)
 
 
 def objectives(paid: NDArray[np.float64], seats: Sequence[int]) -> NDArray[np.float64]:
@@ -230,11 +257,20 @@ class _Payoffs:
         return paid[:, self.seats]
 
 
-def collect(learner: _Learner, episodes: int) -> tuple[list[Decision], NDArray[np.float64]]:
-    """Play; return all decisions, and the objectives (decisions, 3) that followed each, as ``training`` counts returns."""
-    decisions, reached = [], []
-    for _ in range(episodes):
+def collect(learner: _Learner, episodes: int) -> tuple[list[Decision], NDArray[np.float64], NDArray[np.int64]]:
+    """Play so many episodes in each society; return what was decided and what followed.
+
+    Returns
+    -------
+    tuple
+        Decisions; the objectives (decisions, 3) that followed each, as ``training`` counts returns; and where each was made
+        (decisions, 2), the number of the society and the step.
+    """
+    decisions, reached, where = [], [], []
+    stops = [id(stop["worlds"]) for stop in getattr(learner, "stops", [vars(learner)])]
+    for _ in range(episodes * len(stops)):
         learner.move()
+        here = stops.index(id(learner.worlds))
         payoffs = learner.credit = _Payoffs(learner.game, learner.player.role.name, learner.seats)
         played = learner.play()
         training = learner.training
@@ -244,7 +280,8 @@ def collect(learner: _Learner, episodes: int) -> tuple[list[Decision], NDArray[n
         for step, decision in played.decisions:
             decisions.append(decision)
             reached.append(worth[(step, *decision.place[0], decision.place[1])])
-    return decisions, np.asarray(reached)
+            where.append((here, step))
+    return decisions, np.asarray(reached), np.asarray(where, dtype=np.int64)
 
 
 def fit(
@@ -262,18 +299,21 @@ def fit(
     beta: float = 0.1,
     penalty: float = 4.0,
     mixed: bool = False,
+    request: Mapping[str, int] | None = None,
 ) -> Controllable:
-    """Make a language model controllable in a society; return the policy, free until it is ``asked``.
+    """Make a language model controllable in a society; return the policy, which is free or asked for ``request``.
 
-    The base plays some episodes. Stage one, supervised: each answer is imitated under the tokens of what it reached, of a
-    random subset of objectives. Stage two, preference: prompts meet random requests for levels that some answer reached,
-    and the answers that were sampled on a prompt are ordered by ``value``; the reference is the policy after stage one.
+    The base plays some episodes. Levels are evenly spaced from the least to the most that it reached in the same society
+    from the same step on, so that a token means as much early and late, in a poor game and in a rich one. Stage one,
+    supervised: each answer is imitated, token by token, under the tokens of what it reached, of a random subset of
+    objectives. Stage two, preference: prompts meet random requests for levels that some answer reached, and the answers that
+    were sampled on a prompt are ordered by ``value``; the reference is the policy after stage one.
 
     Parameters
     ----------
     base
         Policy to start from; its ``training`` gives rate, group, returns, discount, norm and lora. Its sampled acts must
-        reach several levels, as nothing else is learned from.
+        reach several levels, as nothing else is learned from. Where rounds are alike, a discount of 0 says more of an act.
     society
         Where; in several societies by turns.
     budget
@@ -281,7 +321,7 @@ def fit(
     seed
         Of all chance.
     sessions, episodes
-        Worlds that the base plays at once, a multiple of ``base.training.group``, and how often.
+        Worlds that the base plays at once, a multiple of ``base.training.group``, and how often in each society.
     levels
         Levels of each objective.
     batch
@@ -289,13 +329,16 @@ def fit(
     share
         Part of the updates that are stage two, from 0 to 1.
     controls
-        Objectives that requests are about. With several, a model must tell which number belongs to which; a ``Tiny`` of
-        one layer can take ``<own: 4> <others: 0>`` for ``<own: 0> <others: 4>``.
+        Objectives that requests are about, and of which the policy can be asked. With several, a model must tell which number
+        belongs to which: the substrate heeds the tokens of one after some forty updates of 64 decisions in one game, and not
+        yet those of three after 168; a ``Tiny`` of one layer can take ``<own: 4> <others: 0>`` for ``<own: 0> <others: 4>``.
     beta, penalty
         Of ``preference`` and ``value``. Where more of what is free means less of what is asked for, the penalty must
         outweigh it, or requests are not kept.
     mixed
-        Whether what was reached is permuted among the answers: the control, whose tokens mean nothing.
+        Whether the levels that were reached are permuted among the answers: the control, whose tokens mean nothing.
+    request
+        Of the policy that is returned, levels by objective; None leaves it free. It changes nothing in the fit.
 
     Returns
     -------
@@ -311,14 +354,18 @@ def fit(
         validate.one_of("controls", name, OBJECTIVES)
     if not controls:
         raise ValueError(f"controls: at least one of {', '.join(OBJECTIVES)}, got none")
+    _askable(request or {}, controls, levels)
     learner = prepare(base, society, sessions, seed)
-    decisions, reached = collect(learner, episodes)
+    decisions, reached, where = collect(learner, episodes)
     if not decisions:
         raise ValueError("society: nobody decided anything; give more episodes")
+    places, which = np.unique(where, axis=0, return_inverse=True)
+    low, high = np.full((len(places), 3), np.inf), np.full((len(places), 3), -np.inf)
+    np.minimum.at(low, which, reached)
+    np.maximum.at(high, which, reached)
+    marks = Scale(low[which], high[which], levels)(reached)
     if mixed:
-        reached = learner.rng.permutation(reached)
-    scale = Scale(reached.min(axis=0), reached.max(axis=0), levels)
-    marks = scale(reached)
+        marks = learner.rng.permutation(marks)
     chances = balanced(marks[:, [OBJECTIVES.index(name) for name in controls]])
     by_prompt: dict[Any, list[int]] = {}
     for i, decision in enumerate(decisions):
@@ -328,8 +375,8 @@ def fit(
     rate, curve = learner.training.rate, []
     for update in range(budget - second):
         some = learner.rng.choice(len(decisions), batch, p=chances)
-        rows = [(_under(decisions[i], _request(marks[i], controls, learner.rng)), 0.0) for i in sorted(some)]
-        curve.append(learner._step(rows, rate * (1.0 - update / budget), _imitated(learner.temperature)))
+        rows = [(_said(_under(decisions[i], _request(marks[i], controls, learner.rng))), 0.0) for i in sorted(some)]
+        curve.append(learner._step(rows, rate * (1.0 - update / budget), _imitated))
     if second:
         learner.reference = learner.scorer.frozen()
     for update in range(budget - second, budget):
@@ -342,12 +389,23 @@ def fit(
             picks, means = mean_ratings(sampled)
             rows += [(sampled[0][0]._replace(pick=pick), mean) for pick, mean in zip(picks, means, strict=True)]
         curve.append(learner._step(rows, rate * (1.0 - update / budget), _preferred(learner.temperature, beta)))
-    span = {name: [float(scale.low[i]), float(scale.high[i])] for i, name in enumerate(OBJECTIVES)}
+    _, first = np.unique(places[:, 0], return_index=True)  # the first step of each society
+    span = {name: np.stack([low[first, i], high[first, i]], axis=1).tolist() for i, name in enumerate(OBJECTIVES)}
     aligned = Controllable.__new__(Controllable)
-    done = finish(base, learner, society, sessions, seed, curve, method="controllable", range=span, levels=levels)
+    kept = {"controls": list(controls), "range": span, "levels": levels}
+    done = finish(base, learner, society, sessions, seed, curve, method="controllable", **kept)
     aligned.__dict__.update(done.__dict__)
-    aligned.request = {}
+    aligned.request = dict(request or {})
     return aligned
+
+
+def load(folder: Path, base: LanguageModel, *, request: Mapping[str, int] | None = None) -> Controllable:
+    """Return a base that plays with what was kept in a folder, asked; by default for the most of its first objective."""
+    policy = Controllable.__new__(Controllable)
+    policy.__dict__.update(base.__dict__)
+    policy.adapter, policy.curve = folder, card(folder)["curve"]
+    policy.request = {}
+    return policy.asked(**({policy.controls[0]: policy.scale.levels - 1} if request is None else request))
 
 
 def balanced(marks: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -374,14 +432,13 @@ def _under(decision: Decision, request: Mapping[str, int]) -> Decision:
     return decision._replace(chat=dataclasses.replace(decision.chat, user=told(decision.chat.user, request)))
 
 
-def _imitated(temperature: float) -> Callable[[_Job, Sequence[tuple[Decision, float]]], Any]:
-    def merit(job: _Job, rows: Sequence[tuple[Decision, float]]) -> Any:
-        import torch
+def _said(decision: Decision) -> Decision:
+    """Return a decision without what was not chosen: its probability is that of the tokens among all there are."""
+    return decision._replace(options=(decision.options[decision.pick],), pick=0)
 
-        logs = torch.log_softmax(job.scores / temperature, dim=-1)
-        return -supervised(logs[[d.pick for d, _ in rows]]) * len(rows)
 
-    return merit
+def _imitated(job: _Job, rows: Sequence[tuple[Decision, float]]) -> Any:
+    return -supervised(job.scores) * len(rows)
 
 
 def _preferred(temperature: float, beta: float) -> Callable[[_Job, Sequence[tuple[Decision, float]]], Any]:

@@ -13,7 +13,7 @@ from ...envs.core.arrays import absent, select, to_numpy
 from ...envs.core.chance import categorical
 from ...envs.core.episodes import Episodes
 from ...envs.core.worlds import Cast, Worlds
-from ..gradient import _LARGEST, PolicyGradient, _acts, _heads, _normal, _one_thread, _width
+from ..gradient import PolicyGradient, acts_of, heads_of, normal, one_thread, width_of
 from .stable import Society
 
 Table = np.ndarray[Any, Any]
@@ -306,13 +306,12 @@ class Trainer:
         if not base.weights:
             base = base.learn(game, role.name, episodes=1, sessions=64, seed=seed, others=society.others)
         self.base = base.bind(game, role.name, tuple(range(role.count)))
-        self.heads = _heads(role, base.levels)
+        self.heads = heads_of(role, base.levels)
         self.depth = len(base.hidden) + 1
         asked = [
             [[h.field in role.deciding(s.name, i) for h in self.heads] for i in range(role.count)] for s in game.stages
         ]
         self.asked = np.array(asked)
-        self.made = 0
 
     # ---- playing --------------------------------------------------------------------------------------------------
 
@@ -359,7 +358,6 @@ class Trainer:
         cast = Cast(game, self.society.others, except_=role.players)
         cast.begin(worlds)
         rng = np.random.default_rng([seed, episode, tries])
-        middle, scale = self.base.weights["middle"], self.base.weights["scale"]
         spread = self.base.spread[0 if tries > 1 else 1]
         live, welfare_, length = np.ones(count, dtype=bool), np.zeros(count), np.zeros(count)
         returns = {r.name: np.zeros((count, r.count)) for r in game.roles}
@@ -368,7 +366,7 @@ class Trainer:
             seen, before, given = worlds.view(), worlds.state, {}
             asked = self.asked[worlds.stage] & live[:, None, None]
             if asked.any():
-                sight = np.clip((self.base._flat.flatten(seen[role.name]) - middle) * scale, -_LARGEST, _LARGEST)
+                sight = self.base.sight(seen[role.name])
                 rows = torch.as_tensor(sight, dtype=torch.float32).reshape(members, cases * tries, role.count, -1)
                 outputs = self.forward(nets, rows).reshape(count, role.count, -1)
                 u = rng.random((cases * tries, role.count, len(self.heads)))  # all members explore alike
@@ -377,7 +375,7 @@ class Trainer:
                 )
                 mask = torch.as_tensor(asked, dtype=torch.float32)
                 logs, entropy = logs + (mask * chance).sum((1, 2)), entropy + (mask * doubt).sum((1, 2))
-                given = {role.name: _acts(role, self.heads, [n.numpy() for n in numbers])}
+                given = {role.name: acts_of(role, self.heads, [n.numpy() for n in numbers])}
             outcome = worlds.step(cast.act(worlds, seen, given, None if live.all() else live))
             returns = {n: v + to_numpy(outcome.rewards[n]) * live[:, None] for n, v in returns.items()}
             welfare_, length = welfare_ + outcome.welfare * live, length + live
@@ -408,7 +406,7 @@ class Trainer:
             else:
                 mean = part[..., 0]
                 fixed = mean.detach().double()
-                value = fixed + _width(fixed, spread) * _normal(u[..., i]) if sample else fixed
+                value = fixed + width_of(fixed, spread) * normal(u[..., i]) if sample else fixed
                 numbers.append(value)
                 chances.append(-((value.float() - mean) ** 2) / (2.0 * spread))
                 doubts.append(-((mean.abs() - 1.0 - spread / 3.0).clip(min=0.0) ** 2))
@@ -432,7 +430,7 @@ class Trainer:
         import torch
 
         found = []
-        with torch.no_grad(), _one_thread(torch):
+        with torch.no_grad(), one_thread(torch):
             for begin in range(0, len(members), 16):  # bounds the memory
                 part = members[begin : begin + 16]
                 seed = 3 * self.seed + (3 if held_out else 2)
@@ -467,7 +465,7 @@ class Trainer:
         if towards.shape != (len(members), len(self.objectives)):
             raise ValueError(f"towards: {(len(members), len(self.objectives))} numbers, got {towards.shape}")
         steps = self.steps if steps is None else steps
-        with _one_thread(torch):
+        with one_thread(torch):
             nets = {name: v.clone().requires_grad_() for name, v in self.stacked(members).items()}
             adam = torch.optim.Adam(list(nets.values()), lr=self.rate)  # element by element: members do not meet
             for step in range(steps):
@@ -585,9 +583,6 @@ def sweep(
     return trainer.front(members, [])
 
 
-ARMS = ("evolved", "weighted sums", "noise", "single")
-
-
 def compare(
     base: PolicyGradient,
     society: Society,
@@ -603,8 +598,9 @@ def compare(
 
     Arms: ``evolved`` (``fit``); ``weighted sums`` (``sweep``, with as many gradient steps); ``noise`` (``fit`` whose
     children get noise instead of gradients); ``single`` (a policy that learns the first objective alone, as long as one of
-    the sweep). A row has ``arm``, ``seed``, ``volume`` (held out, above the base's scores), ``policies``, ``mutually``, how
-    many of these are undominated on the held-out worlds too, ``steps``, and each objective's best held-out score.
+    the sweep) and ``single, all steps`` (as long as all of the sweep together). A row has ``arm``, ``seed``, ``volume``
+    (held out, above the base's scores), ``policies``, ``mutually``, how many of these are undominated on the held-out
+    worlds too, ``steps``, and each objective's best held-out score.
     """
     rows = []
     alone = np.eye(len(objectives))[:1]
@@ -615,6 +611,7 @@ def compare(
             "weighted sums": sweep(base, society, budget, seed, **same),
             "noise": fit(base, society, budget, seed, rule=rule, mutation="noise", **same),
             "single": sweep(base, society, budget, seed, weights=alone, **same),
+            "single, all steps": sweep(base, society, population * (budget + 1) - 1, seed, weights=alone, **same),
         }
         for arm, front in fronts.items():
             best = dict(zip(front.objectives, front.held_out.max(axis=0).tolist(), strict=True))

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from ...envs.core import validate
 from ...envs.core.chance import code
 from ...envs.core.policy import Policy
+from ..llm.policy import LanguageModel
 from ..rl import PPO
+from . import stable
 
 if TYPE_CHECKING:
     from ...envs.core.game import Game
+
+Model = TypeVar("Model", bound=LanguageModel)
 
 Weights = Mapping[str, np.ndarray[Any, Any]]
 Mask = dict[str, np.ndarray[Any, Any]]
@@ -221,6 +226,116 @@ def fit(
 
 def _seed(seed: int, generation: int) -> int:
     return seed * 100_003 + generation
+
+
+# ---- language models ------------------------------------------------------------------------------------------------
+
+KEPT: dict[str, Callable[[float, int], Rule]] = {
+    "largest": lambda keep, blocks: largest(keep),
+    "random": lambda keep, blocks: at_random(keep),
+    "later": lambda keep, blocks: later(round(keep * blocks)),
+}
+"""Which weights of a language model stay, by name: rules of a share that is kept, and a number of blocks."""
+
+
+def numbered(names: Sequence[str]) -> dict[str, str]:
+    """Return {name of a language model's weight: that name as rules know it}.
+
+    They know ``actor.NAME.LAYER``. Layers are the model's blocks, and what stands above them (a last norm, a head) is one more;
+    what stands below (embeddings, also where the head shares them) has none.
+    """
+    block = {name: int(found[1]) for name in names if (found := re.search(r"\.(\d+)\.", name))}
+    above = names[min(map(names.index, block), default=0) :]
+    top = max(block.values(), default=-1) + 1
+    return {name: f"actor.{name}" + (f".{block.get(name, top)}" if name in above else "") for name in names}
+
+
+def forgetful(
+    base: Model,
+    society: stable.Societies,
+    budget: int,
+    seed: int,
+    *,
+    sessions: int = 64,
+    generations: int = 3,
+    what: str = "largest",
+    keep: float = 0.1,
+    ratio: float = 0.0,
+) -> Model:
+    """Align a language model in generations, and forget part of what was learned between them.
+
+    Each generation is ``stable.fit``, with a fresh optimiser and a rate that falls to 0. Then the weights that the mask does not
+    keep return to what they were before alignment: a pretrained model forgets what alignment taught it, not how to
+    speak. The mask is chosen once, from the pretrained weights (Zhou, Vani, Larochelle and Courville 2022,
+    arXiv:2202.00155, whose networks begin untrained and forget into fresh draws).
+
+    Parameters
+    ----------
+    base, society, budget, seed, sessions, ratio
+        As for ``stable.fit``; the updates are divided evenly among generations. ``ratio`` 0 imitates the best.
+    generations
+        How often it learns: one time more than it forgets. With 1 it is ``stable.fit``.
+    what
+        What is kept, in ``KEPT``: the ``"largest"`` entries of each weight, a ``"random"`` part of them, or the layers below
+        ``"later"`` ones.
+    keep
+        The share of entries or of blocks that is kept. With 1 nothing is forgotten (``"later"``: what stands above all blocks).
+
+    Returns
+    -------
+    LanguageModel
+        As from ``stable.fit``, with ``learned["forgotten"]``: how far all weights are from the pretrained ones, as a
+        Euclidean norm, before and after each forgetting.
+    """
+    import torch
+
+    from ..llm.train.adapters import described, start
+
+    validate.whole("budget", budget, 1, 1_000_000_000)
+    validate.whole("generations", generations, 1, budget)
+    validate.one_of("what", what, tuple(KEPT))
+    validate.probability("keep", keep)
+    if base.training.lora is not None:
+        raise ValueError("training.lora: None, as all weights learn and are forgotten, got adapters; leave lora out")
+    student: Any = copy.copy(base)
+    student.model = start(base.model, seed, base.device)
+    pretrained = _weights(student.model.model)
+    mask = KEPT[what](keep, max(map(_layer, pretrained)))(pretrained, seed)
+    curve, active, forgotten = list[float](), list[float](), list[tuple[float, float]]()
+    for generation in range(generations):
+        if generation:
+            now = _weights(student.model.model)
+            after = forget(now, mask, pretrained)
+            forgotten.append((_apart(now, pretrained), _apart(after, pretrained)))
+            with torch.no_grad():
+                for weight, values in zip(student.model.model.parameters(), after.values(), strict=True):
+                    weight.copy_(torch.from_numpy(values))
+            student.model.forget()
+        updates = budget * (generation + 1) // generations - budget * generation // generations
+        lot = _seed(seed, generation) if generation else seed
+        student = stable.fit(student, society, updates, lot, sessions=sessions, ratio=ratio)
+        curve += student.curve
+        active += student.learned["active"]
+    about = {
+        "base": described(base.model),
+        "seed": seed,
+        "method": "forgetful",
+        "active": active,
+        "forgotten": forgotten,
+    }
+    student.learned, student.curve = {**student.learned, **about}, curve
+    return cast(Model, student)
+
+
+def _weights(model: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """Return a copy of all weights of a torch model, in its order, under the names that rules know."""
+    known = dict(model.named_parameters())
+    names = numbered(list(known))
+    return {names[name]: weight.detach().cpu().numpy().copy() for name, weight in known.items()}
+
+
+def _apart(one: Weights, other: Weights) -> float:
+    return float(np.sqrt(sum(((one[name] - other[name]) ** 2).sum() for name in one)))
 
 
 # ---- many at once -------------------------------------------------------------------------------------------------

@@ -1,18 +1,25 @@
-"""Merging of models: what was learned for a domain and what was learned for alignment, added to the base they share."""
+"""Merging of models: what was learned for a domain and what was learned for alignment, added to the base they share.
+
+``fit`` learns a domain and alignment from one base, each with half of the budget, and merges them. The domain is a skill
+that the game scores and that is not alignment (``SKILLS``).
+"""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from ...envs.core import validate
+from ...envs.core import registry, validate
 from ..llm.policy import LanguageModel
 from ..llm.scorer import Scorer
-from ..llm.train.adapters import described, start
+from ..llm.train.adapters import card, described, start
+from ..llm.train.learning import _Learner
+from . import stable
 
 Model = TypeVar("Model", bound=LanguageModel)
 Tensors = Mapping[str, Any]
@@ -52,7 +59,7 @@ def merged(base: Tensors, domain: Tensors, alignment: Tensors, a: float = 0.5, b
     """Return base + a (domain - base) + b (alignment - base), by name.
 
     theta = theta_base + a tau_domain + b tau_alignment, task vectors (Ilharco et al. 2023, arXiv:2212.04089) of a model
-    trained for a domain and of one that was aligned, as MergeAlign adds them (Thakkar et al. 2024, arXiv:2411.06824). It
+    trained for a domain and of one that was aligned, as MergeAlign adds them (Thakkar et al. 2025, arXiv:2411.06824). It
     is computed in double precision as (1 - a - b) base + a domain + b alignment, so that (0, 0), (1, 0) and (0, 1) are
     the base, the domain's model and the aligned one, bit for bit.
 
@@ -212,7 +219,7 @@ def merge(
     base
         Policy from which both learned.
     domain, alignment
-        Policies that ``learn``, ``teach`` or another fit returned.
+        Policies that ``learn``, ``teach`` or another fit returned, or that play with the ``adapter`` that one kept.
     a, b
         Weights.
     seed
@@ -246,7 +253,9 @@ def _apart(
     """Return a model of the base's, and the weights of the base and of those that learned from it."""
     for label, policy in (("domain", domain), ("alignment", alignment)):
         learned = getattr(policy, "learned", None)
-        if learned is None or not isinstance(policy.model, Scorer):
+        if learned is None and policy.adapter is not None:
+            learned = card(policy.adapter)
+        if learned is None or not isinstance(policy.scorer, Scorer):
             raise ValueError(
                 f"{label}: a policy that has learned, got none; call learn(game, role, episodes=...) first"
             )
@@ -255,10 +264,121 @@ def _apart(
                 f"{label}: it learned on model {learned['base']!r}, and the base is {described(base.model)!r}; give that"
             )
     scorer = start(base.model, seed, base.device)
-    return scorer, [_weights(model) for model in (scorer.model, domain.model.model, alignment.model.model)]
+    return scorer, [_weights(model) for model in (scorer.model, *(_scorer(p).model for p in (domain, alignment)))]
+
+
+def _scorer(policy: LanguageModel) -> Scorer:
+    found = policy.scorer
+    assert isinstance(found, Scorer)
+    return found
 
 
 def _weights(model: Any) -> dict[str, Any]:
     """Return the weights of a model on the CPU, with those of its adapters added."""
     whole = copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
     return {name: tensor.detach().cpu() for name, tensor in whole.state_dict().items()}
+
+
+# ---- a domain, and both in one budget -----------------------------------------------------------------------------
+
+
+class Skill(NamedTuple):
+    """What is learned for a domain: where it is taught, by how the other role plays, and where it is examined."""
+
+    schools: tuple[stable.Society, ...]
+    exam: stable.Society
+
+
+def skill(name: str = "advice") -> Skill:
+    """Return a skill by name.
+
+    ``"advice"``: to decide on the word of an adviser who is biased (``CheapTalk``, Crawford and Sobel 1982), four times, with
+    a bias of 0.05 and 0.07 in learning and of 0.06 in the examination. All advisers tell in which of three steps the state
+    lies, and what is best differs by the message: no constant act does as well. Nobody else gains or loses by it.
+    """
+    validate.one_of("skill", name, SKILLS)
+    adviser = {"agent": registry.create("policies", "equilibrium")}
+    places = [
+        stable.Society(registry.create("games", "CheapTalk", bias=bias, repetitions=4), "principal", adviser)
+        for bias in (0.05, 0.07, 0.06)
+    ]
+    return Skill(tuple(places[:-1]), places[-1])
+
+
+SKILLS = ("advice",)
+"""Skills by name."""
+
+
+def skilled(base: Model, name: str, budget: int, seed: int, *, sessions: int = 16) -> Model:
+    """Return the base after imitation of textbook play (``equilibrium``) in a skill's schools, one update each by turns.
+
+    Parameters
+    ----------
+    base
+        Policy to start from; its ``training`` gives rate and norm.
+    name
+        A skill.
+    budget
+        Updates.
+    seed
+        Of all chance.
+    sessions
+        Worlds that are watched at once.
+    """
+    validate.whole("budget", budget, 1, 1_000_000_000)
+    schools = skill(name).schools
+    pupil = copy.copy(base)
+    textbook = registry.create("policies", "equilibrium")
+    pupil.training = dataclasses.replace(base.training, method="imitation", teacher=textbook)
+    learner = stable._Travelling(
+        [_Learner(pupil, one.game, one.role, sessions, seed, one.others) for one in schools],
+    )
+    curve = []
+    for update in range(budget):
+        learner.move()
+        curve.append(learner.imitate(base.training.rate * (1.0 - update / budget)))
+    return stable.finish(base, learner, schools, sessions, seed, curve, method="skilled", skill=name)
+
+
+def fit(
+    base: Model,
+    society: stable.Societies,
+    budget: int,
+    seed: int,
+    *,
+    sessions: int = 16,
+    a: float = 0.5,
+    b: float = 0.5,
+    skill: str = "advice",
+    control: bool = False,
+) -> Model:
+    """Return base + a times what was learned for a skill + b times what was learned for alignment (MergeAlign).
+
+    Half of the budget (rounded up) goes to alignment, by imitation of the best rated answers (``stable.fit`` with
+    ``ratio`` 0), the other half to the skill (``skilled``); both start from the base.
+
+    Parameters
+    ----------
+    base, society, budget, seed, sessions
+        As of ``stable.fit``; the budget is at least 2.
+    a, b
+        Weights of what was learned for the skill and for alignment.
+    skill
+        A name in ``SKILLS``.
+    control
+        Whether a random vector of the same norm stands for what was learned for alignment.
+
+    Returns
+    -------
+    LanguageModel
+        With the ``curve`` of alignment.
+    """
+    validate.whole("budget", budget, 2, 1_000_000_000)
+    alignment = stable.fit(base, society, budget - budget // 2, seed, sessions=sessions, ratio=0.0)
+    domain = skilled(base, skill, budget // 2, seed, sessions=sessions)
+    found = merge(base, domain, alignment, a, b, seed=seed, control=control)
+    found.training = dataclasses.replace(base.training, lora=None)  # adapters are in the weights now
+    found.curve = alignment.curve
+    weights = {"a": a, "b": b, "skill": skill, "control": control}
+    found.learned = {**alignment.learned, "method": "merge", **weights}  # type: ignore[attr-defined]
+    return found

@@ -2,31 +2,31 @@
 
 S. Kambhampati et al., "LLMs Can't Plan, But Can Help Planning in LLM-Modulo Frameworks", ICML 2024 (arXiv:2402.01817). The
 loop is that of ``llm.verify``; here it stands behind a policy, sees exactly what the player sees, and is told apart from its
-controls: the same calls without reasons, and a model that is its own judge.
+controls: the same calls with a refusal that says no reason, or with nothing at all, and a model that is its own judge.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
 from ...envs.core import validate, words
+from ...envs.core.arrays import to_numpy
+from ...envs.core.policy import Policy
 from ..llm import verify
-from ..llm.answers import understand
+from ..llm.answers import OUTCOMES
 from ..llm.constrained import Constrained, _chat
 from ..llm.policy import LanguageModel
 from ..llm.protocol import Answer, Answers, Message
-from ..llm.verify import SLACK, Counts, Critic, Sight, Verified
+from ..llm.verify import SLACK, Counts, Critic, Sight, Verified, _one
 
 if TYPE_CHECKING:
     from ...envs.core.arrays import Array
     from ...envs.core.game import Acts, Game, Seen
     from .stable import Societies
-
-BACK = ("reasons", "nothing")
-"""What a model is told when its answer fails: all reasons against it, or nothing, so that it is merely asked anew."""
 
 DIGITS = 5e-4
 """How far a number told in four digits may be from what it was, relative to it."""
@@ -105,11 +105,46 @@ def undominated(game: Game, role: str, seat: int, seen: dict[str, Any], act: wor
     return f"bid: {bid:g} is more than the {worth:.4g} that the good is worth to you; bid at most {worth:.4g}"
 
 
-def _one(value: Any) -> Any:
-    return np.asarray(value).reshape(-1)[0]
+def lasting(game: Game, role: str, seat: int, seen: dict[str, Any], act: words.Act) -> str | None:
+    """Object to a harvest that cannot be the plan of all until the end of a commons, by the law of growth.
+
+    What is right: what all users can take each month that is left, and have in full, without a collapse before the last. It is
+    found by going through these months; nothing in them is left to chance. Silent on other games, while a newcomer is still to
+    come, and where stock or month are shown with an error.
+    """
+    commons = verify._commons(game)
+    if commons is None or "harvest" not in act or not {"stock", "month"} <= set(seen):
+        return None
+    if role != commons.roles[0].name or not all(verify._shown(game, role, name) for name in ("stock", "month")):
+        return None
+    month, stock, want = (int(_one(value)) for value in (seen["month"], seen["stock"], act["harvest"]))
+    if commons.newcomer and month < commons.newcomer:
+        return None
+    months, users = commons.months - month + 1, commons.size + bool(commons.newcomer)
+    if _lasts(commons, stock, months, users * want):
+        return None
+    low, high = 0, want  # if a harvest lasts, so does a smaller one
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _lasts(commons, stock, months, users * middle) else (low, middle)
+    left = f"the {months} months that are left" if months > 1 else "the month that is left"
+    return f"harvest: {want} each is more than {stock} can yield to {users} in {left}; take at most {low}"
 
 
-CRITICS: dict[str, Critic] = {**verify.CRITICS, "compliant": compliant, "undominated": undominated}
+def _lasts(commons: Any, stock: int, months: int, each: int) -> bool:
+    """Say whether a harvest of all together can be had in full for so many months."""
+    for month in range(months):
+        left = stock - each
+        if left < 0 or (left < commons.collapse and month < months - 1):
+            return each == 0  # who takes nothing does not end it
+        stock = commons.after[left]
+    return True
+
+
+CRITICS: dict[str, Critic] = {
+    **verify.CRITICS,
+    **{each.__name__: each for each in (compliant, undominated, lasting)},
+}
 """Sound critics by name; ``verify`` says what the first of them judge."""
 
 SOUND = tuple(CRITICS)
@@ -121,50 +156,12 @@ SOUND = tuple(CRITICS)
 class _Sighted(Verified):
     """A verifier that knows exactly what the players see about whom it is asked, however questions are put."""
 
-    sights: dict[str, list[Sight]]
+    known: dict[str, list[Sight]]
 
-    def judge(self, conversation: Sequence[Message], schema: dict[str, Any], text: str) -> tuple[list[str], bool]:
-        """Return the reasons against an answer, and whether it could be read."""
-        act, _, complaint = understand(text, self._asked(schema))
-        self._count("parse", act is None)
-        if act is None:
-            return [str(complaint)], False
-        asked = next(m.content for m in reversed(conversation) if m.role == "user" and m.content in self.sights)
-        reasons: dict[str, None] = {}
-        for name, critic in self.critics.items():
-            # who is asked in the same words sees the same but for digits; what is accepted must be right for all of them
-            found = (critic(self.game, self.role.name, s.seat, dict(s.seen), dict(act)) for s in self.sights[asked])
-            reason = next((one for one in found if one is not None), None)
-            self._count(name, reason is not None)
-            if reason is not None:
-                reasons[reason] = None
-        self.counts.accepted += not reasons
-        return list(reasons), True
-
-
-class _Afresh:
-    """A model that forgets what was said against its answers."""
-
-    def __init__(self, model: Answers) -> None:
-        self.model = model
-
-    def answer(
-        self,
-        conversations: Sequence[Sequence[Message]],
-        schemas: Sequence[dict[str, Any]],
-        *,
-        temperature: float,
-        luck: Sequence[float],
-    ) -> list[Answer]:
-        """Answer the first question of each conversation."""
-        firsts = []
-        for talk in conversations:
-            said = [i for i, message in enumerate(talk) if message.content.startswith(_REFUSED)]
-            firsts.append(list(talk[: said[0] - 1] if said else talk))
-        return self.model.answer(firsts, schemas, temperature=temperature, luck=luck)
-
-
-_REFUSED = "Your answer will not do:"  # as ``verify`` begins
+    def sights(self, conversation: Sequence[Message]) -> Sequence[Sight]:
+        """Return all who are asked in these words; what they see is the same but for digits."""
+        asked = (m.content for m in reversed(conversation) if m.role == "user")
+        return next((self.known[text] for text in asked if text in self.known), ())
 
 
 class Modulo(LanguageModel):
@@ -182,20 +179,19 @@ class Modulo(LanguageModel):
     def bind(self, game: Game, role: str, seats: tuple[int, ...]) -> Self:
         """Set critics on the game."""
         bound = super().bind(game, role, seats)
-        proposer = bound.model if self.back == "reasons" else _Afresh(bound.model)
         critics = [CRITICS[one] if isinstance(one, str) else one for one in self.critics]
-        bound.model = _Sighted(proposer, critics, game, role, budget=self.rounds, strict=True)
-        bound.model.counts, bound.model.sights = self.counts, {}
+        bound.model = _Sighted(bound.model, critics, game, role, budget=self.rounds, strict=True, back=self.back)
+        bound.model.counts, bound.model.known = self.counts, {}
         return bound
 
     def act(self, seen: Seen, stage: Array, u: Array, memory: Any) -> tuple[Acts, Any]:
         """Decide by answers that passed."""
-        self.model.sights.clear()
+        self.model.known.clear()
         return super().act(seen, stage, u, memory)
 
     def _user(self, place: tuple[tuple[int, ...], int], own: dict[str, Any], number: int, state: Any) -> str:
         user = super()._user(place, own, number, state)
-        self.model.sights.setdefault(user, []).append(Sight(self.seats[place[1]], own))
+        self.model.known.setdefault(user, []).append(Sight(self.seats[place[1]], own))
         return user
 
 
@@ -220,7 +216,8 @@ def wrap(
     budget
         Most answers asked for a decision, the first one included.
     back
-        ``"reasons"``: who fails is told all reasons; ``"nothing"``: it is asked anew, the control at equal calls.
+        ``"reasons"``: who fails is told all reasons. The controls at equal calls: ``"refusal"``, it is told that its answer will
+        not do, and no more; ``"nothing"``, it is asked anew.
     default
         What stands where no answer passed, as of ``LanguageModel``; None for the policy's own. It is not judged.
 
@@ -229,7 +226,7 @@ def wrap(
     ValueError
         If there are no critics, or a name or number is out of range.
     """
-    validate.one_of("back", back, BACK)
+    validate.one_of("back", back, verify.BACK)
     validate.whole("budget", budget, 1, 100)
     if isinstance(critics, str) or not critics:
         raise ValueError(f"critics: a list of critics or of {', '.join(CRITICS)}, got {critics!r}")
@@ -239,6 +236,55 @@ def wrap(
     wrapped = Modulo(_answering(policy), default=policy.default if default is None else default, **_asked_as(policy))
     wrapped.critics, wrapped.rounds, wrapped.back, wrapped.counts = tuple(critics), budget, back, Counts()
     return wrapped
+
+
+class Audit(Policy):
+    """Plays as a policy that is asked and answers, and judges what is played, whatever the policy says of it.
+
+    Critics are shown what the game's arrays hold: what the player sees, and what it does. ``found`` counts decisions:
+    ``accepted``, in which an answer was played; ``wrong``, those of them to which a critic objects; ``unsolved``, in which the
+    default stands.
+
+    Parameters
+    ----------
+    policy
+        ``Modulo``, or another language model that answers.
+    critics
+        Names in ``CRITICS``.
+    """
+
+    def __init__(self, policy: LanguageModel, critics: Sequence[str] = SOUND) -> None:
+        self.policy, self.critics = policy, [CRITICS[validate.one_of("critics", one, SOUND)] for one in critics]
+        self.found = Counter(dict.fromkeys(("accepted", "wrong", "unsolved"), 0))
+
+    def bind(self, game: Game, role: str, seats: tuple[int, ...]) -> Self:
+        """Bind the policy."""
+        bound = super().bind(game, role, seats)
+        bound.policy, bound.game = self.policy.bind(game, role, seats), game  # type: ignore[attr-defined]
+        bound.draws = bound.policy.draws
+        return bound
+
+    def begin(self, batch: tuple[int, ...], xp: Any, device: Any) -> Any:
+        """Begin as the policy does."""
+        return self.policy.begin(batch, xp, device)
+
+    def act(self, seen: Seen, stage: Array, u: Array, memory: Any) -> tuple[Acts, Any]:
+        """Do as the policy does, and judge it."""
+        acts, after = self.policy.act(seen, stage, u, memory)
+        fresh, stages = to_numpy(after["counts"]) - to_numpy(memory["counts"]), to_numpy(stage)
+        game: Any = self.game  # type: ignore[attr-defined]
+        for *world, seat, outcome in np.argwhere(fresh).tolist():
+            if OUTCOMES[outcome] == "defaulted":
+                self.found["unsolved"] += 1
+                continue
+            own = {name: to_numpy(values)[(*world, seat)] for name, values in seen.items()}
+            name = game.stages[int(stages[tuple(world)])].name
+            asked = [field.name for field in self.role.deciding(name, self.seats[seat])]
+            act = {field: to_numpy(acts[field])[(*world, seat)].tolist() for field in asked}
+            said = [critic(game, self.role.name, self.seats[seat], own, act) for critic in self.critics]
+            self.found["accepted"] += 1
+            self.found["wrong"] += any(one is not None for one in said)
+        return acts, after
 
 
 def fit(

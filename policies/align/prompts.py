@@ -84,6 +84,11 @@ def chosen(found: Episodes) -> tuple[str, ...]:
     return ("welfare", *([aspect for aspect, measure in special.items() if measure in found.measures] or ["equality"]))
 
 
+def mattering(found: Episodes, role: str, aspects: Sequence[str] | None = None) -> dict[str, float]:
+    """Return {aspect: what was reached in it, in [0, 1]}: of those that are named, or of those that matter there."""
+    return {name: ASPECTS[name](found, role) for name in (chosen(found) if aspects is None else aspects)}
+
+
 def relevant(policy: LanguageModel, society: Societies, *, worlds: int = 16, seed: int = 0) -> float:
     """Return the mean over societies of a policy's mean in the aspects that matter there: what dynamic rewards reward."""
     everywhere = [society] if isinstance(society, Society) else list(society)
@@ -96,7 +101,7 @@ def _reward(
     """Return the mean of the aspects asked for, and each of them."""
     found = play(society.game, {**society.others, society.role: policy}, worlds=worlds, seed=seed)
     role = next(r.name for r in society.game.roles if society.role in (r.name, *r.players))
-    by = {name: ASPECTS[name](found, role) for name in (chosen(found) if isinstance(aspects, str) else aspects)}
+    by = mattering(found, role, chosen(found) if isinstance(aspects, str) else aspects)
     return float(np.mean(list(by.values()))), by
 
 

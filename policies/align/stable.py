@@ -250,6 +250,8 @@ def fit(
     import torch
 
     validate.whole("budget", budget, 1, 1_000_000_000)
+    alone = torch.zeros(1)
+    loss(alone, alone, strength=strength, ratio=ratio, margin=margin, hinge=hinge)  # says now what is wrong
     learner = prepare(base, society, sessions, seed)
     curve, active = [], []
     for update in range(budget):

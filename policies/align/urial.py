@@ -182,13 +182,28 @@ def fit(
 
 def asked(policy: LanguageModel, society: Society, worlds: int = 4, seed: int = 0) -> list[Chat]:
     """Return the questions, each once, that a policy is asked in play, without examples and before any answer."""
+    return list(dict.fromkeys(replace(chat, answer="") for chat, _ in _watched(policy, society, worlds, seed)))
+
+
+def answered(policy: LanguageModel, society: Society, worlds: int = 4, seed: int = 0) -> dict[Chat, str]:
+    """Return {question, with the answer so far and without examples: the value that comes next}, each once, in play.
+
+    The policy takes the likeliest of the legal values. Names and punctuation of an answer, which are not its choice,
+    are left out.
+    """
+    greedy = copy.copy(policy)
+    greedy.temperature = 1e-6  # a log-probability is wanted too
+    return dict(_watched(greedy, society, worlds, seed))
+
+
+def _watched(policy: LanguageModel, society: Society, worlds: int, seed: int) -> list[tuple[Chat, str]]:
     from ...envs.core.episodes import play
 
     watched = copy.copy(policy)
     watched.trace = Trace()
     play(society.game, {**society.others, society.role: watched}, worlds=worlds, seed=seed)
-    chats = (replace(decision.chat, answer="", examples=()) for decision in watched.trace.decisions)
-    return list(dict.fromkeys(chats))
+    picked = [(replace(d.chat, examples=()), d.options[d.pick]) for d in watched.trace.decisions]
+    return [(chat, text.rstrip('"}, ') or text) for chat, text in picked]
 
 
 def shift(
@@ -198,11 +213,12 @@ def shift(
     longest: int = 16,
     *,
     shown: Sequence[Example] = (),
+    answers: Sequence[str] | None = None,
     batch: int = 32,
 ) -> dict[str, NDArray[np.float64]]:
     """Return how alignment shifts what is written (Lin et al. 2024, section 2).
 
-    The aligned model writes greedily; at each position both see the same text, but for examples.
+    The aligned model writes greedily, or what it wrote is given; at each position both see the same text, but for examples.
 
     Parameters
     ----------
@@ -214,6 +230,9 @@ def shift(
         Most tokens that are written; less where an answer's brace closes.
     shown
         Examples that the base alone is shown before each question: is what it then writes nearer to the aligned model?
+    answers
+        What the aligned model wrote, one text for each chat: a policy that chooses among legal values (``answered``) does
+        not write as freely as its model would. None lets the model write.
     batch
         Chats that are written at once.
 
@@ -227,7 +246,7 @@ def shift(
     Raises
     ------
     ValueError
-        If there is no chat, or the models read text in different tokens.
+        If there is no chat, not one answer for each, an empty one, or the models read text in different tokens.
     """
     import torch
 
@@ -240,15 +259,23 @@ def shift(
             "base: a model with the tokenizer of the aligned one, got another; compare a model with its own base"
         )
     ranks, gaps, places = list[int](), list[float](), list[int]()
-    chats = sorted(chats, key=lambda chat: len(chat.user))  # little is filled up
+    given: list[list[int]] | None = None
+    order = sorted(range(len(chats)), key=lambda i: len(chats[i].user))  # little is filled up
+    if answers is not None:
+        if len(answers) != len(chats) or not all(answers):
+            raise ValueError(
+                f"answers: one text for each of the {len(chats)} chats, none empty, got {list(answers)[:3]}"
+            )
+        given = [list(aligned.tokenizer.encode(text, add_special_tokens=False))[:longest] for text in answers]
     with torch.inference_mode():
         for begin in range(0, len(chats), batch):
-            some = chats[begin : begin + batch]
+            which = order[begin : begin + batch]
+            some = [chats[i] for i in which]
             prompts = [aligned.tokens(chat) for chat in some]
             others = (
                 [base.tokens(replace(chat, examples=(*shown, *chat.examples))) for chat in some] if shown else prompts
             )
-            written = _greedy(aligned, prompts, longest)
+            written = _greedy(aligned, prompts, longest) if given is None else [given[i] for i in which]
             ours, theirs = _logs(aligned, prompts, written), _logs(base, others, written)
             for one, other, tokens in zip(ours, theirs, written, strict=True):
                 taken = other[torch.arange(len(tokens)), torch.tensor(tokens)]

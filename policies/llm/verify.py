@@ -32,6 +32,10 @@ though something is wrong, it is incomplete; its docstring says where. What it n
 SLACK = 1e-9
 """By how much, relative to the amounts, an offer may miss what it must reach: the rounding of sums."""
 
+BACK = ("reasons", "refusal", "nothing")
+"""What a model is told when its answer fails: all reasons against it; that it will not do, without a reason; or nothing, so that
+it is merely asked anew."""
+
 LONGEST = 2_000
 """Characters of an answer that the model is reminded of."""
 
@@ -393,8 +397,9 @@ class Counts:
     """What a verifier has done so far.
 
     ``rounds`` {answers asked for: conversations}; ``passed`` and ``failed`` {critic: answers judged}, where ``parse`` is the
-    reading of the answer; ``accepted``, ``rejected`` and ``silent`` are conversations: whose answer passed, whose last answer
-    did not, and in which the model gave no text. ``unjudged`` conversations were about no act of the role.
+    reading of the answer. The rest are conversations: ``accepted``, whose answer all critics passed; ``rejected``, whose
+    last answer one did not; ``silent``, in which the model gave no text; ``unjudged``, whose answer is an act, but whose words
+    do not tell who is asked and what that player sees; and ``others``, which were about no act of the role.
     """
 
     rounds: Counter[int] = field(default_factory=Counter)
@@ -404,16 +409,26 @@ class Counts:
     rejected: int = 0
     silent: int = 0
     unjudged: int = 0
+    others: int = 0
 
     def __str__(self) -> str:
         rounds = ", ".join(f"{count} after {asked}" for asked, count in sorted(self.rounds.items())) or "none"
         lines = [
-            f"{self.accepted} accepted, {self.rejected} rejected, {self.silent} without an answer, {self.unjudged} not judged",
+            f"{self.accepted} accepted, {self.rejected} rejected, {self.silent} without an answer, {self.unjudged} not judged, "
+            f"{self.others} about no act",
             f"rounds: {rounds}",
         ]
         names = dict.fromkeys([*self.passed, *self.failed])
         lines += [f"{name}: {self.passed[name]} passed, {self.failed[name]} failed" for name in names]
         return "\n".join(lines)
+
+
+class Verdict(NamedTuple):
+    """What is said of an answer: the reasons against it, whether it could be read, and whether anyone could judge it."""
+
+    reasons: list[str]
+    readable: bool = True
+    judged: bool = True
 
 
 class Verified:
@@ -424,7 +439,9 @@ class Verified:
     ``words.parse``), so that what is judged is what is played, and shown to every critic; if there are reasons against it,
     the model is told all of them and asked again, until the answer passes or the budget ends. What the act is about is read
     from the words of the last prompt. No critic objects to what is right by its definition; what it does not judge it
-    leaves alone.
+    leaves alone. What nobody can judge is never accepted: where the words do not tell who is asked, as those of a policy
+    with a ``template`` of its own may not, the answer is kept back if ``strict``, and else returned and counted as not
+    judged; ``align.modulo`` tells critics what players see whatever the words.
 
     Parameters
     ----------
@@ -437,8 +454,12 @@ class Verified:
     budget
         Most answers asked for in a conversation, the first one included; a policy that asks again begins anew.
     strict
-        Whether an answer that failed to the end is kept back, with its reasons as the error: the policy then plays its
-        default. Otherwise the last answer that can be read is returned, if there is one: critics then advise.
+        Whether an answer that failed to the end, or could not be judged, is kept back, with the reasons as the error: the
+        policy then plays its default. Otherwise the last answer that can be read is returned, if there is one: critics then
+        advise.
+    back
+        ``"reasons"``: who fails is told all reasons; ``"refusal"``: that the answer will not do, and no more; ``"nothing"``: it
+        is asked anew, as if for the first time.
     """
 
     def __init__(
@@ -450,6 +471,7 @@ class Verified:
         *,
         budget: int = 3,
         strict: bool = False,
+        back: str = "reasons",
     ) -> None:
         if not isinstance(model, Answers):
             raise TypeError(
@@ -471,6 +493,7 @@ class Verified:
         self.model, self.game, self.role = model, game, game.role(role)
         self.budget = validate.whole("budget", budget, 1, 100)
         self.strict = strict
+        self.back = validate.one_of("back", back, BACK)
         self.counts = Counts()
 
     def answer(
@@ -504,16 +527,19 @@ class Verified:
                         last[i] = answer._replace(text=kept[i] or "", error="")
                     self.counts.rounds[asked] += 1
                     continue
-                reasons, readable = self.judge(talks[i], schemas[i], answer.text)
+                reasons, readable, judged = self.judge(talks[i], schemas[i], answer.text)
                 if readable:
                     kept[i] = answer.text
+                if not judged and self.strict:
+                    last[i] = answer._replace(text="", error=UNJUDGED.format(role=self.role.name))
                 if not reasons:
                     self.counts.rounds[asked] += 1
                     continue
                 if asked < self.budget:
-                    said = answer.text[:LONGEST].encode("utf-8", "replace").decode().strip() or "(nothing)"
-                    back = _feedback(reasons, self._asked(schemas[i]))
-                    talks[i] += [Message("assistant", words.disarm(said)), Message("user", back)]
+                    if self.back != "nothing":
+                        said = answer.text[:LONGEST].encode("utf-8", "replace").decode().strip() or "(nothing)"
+                        back = _feedback(reasons if self.back == "reasons" else (), self._asked(schemas[i]))
+                        talks[i] += [Message("assistant", words.disarm(said)), Message("user", back)]
                     still.append(i)
                     continue
                 self.counts.rounds[asked] += 1
@@ -526,27 +552,34 @@ class Verified:
             open_ = still
         return [answer for answer in last if answer is not None]
 
-    def judge(self, conversation: Sequence[Message], schema: dict[str, Any], text: str) -> tuple[list[str], bool]:
-        """Return the reasons against an answer, and whether it could be read; counts what every critic said."""
+    def judge(self, conversation: Sequence[Message], schema: dict[str, Any], text: str) -> Verdict:
+        """Return what is said of an answer, and count what every critic said."""
         fields = self._asked(schema)
-        if not fields:
-            self.counts.unjudged += 1
-            return [], True
+        if not fields:  # nothing that is played
+            self.counts.others += 1
+            return Verdict([])
         act, _, complaint = understand(text, fields)
         self._count("parse", act is None)
         if act is None:
-            return [str(complaint)], False
-        about, reasons = sight(self.role, conversation), []
-        if about is None:
+            return Verdict([str(complaint)], readable=False)
+        sights = self.sights(conversation)
+        if not sights:
             self.counts.unjudged += 1
-            return [], True
+            return Verdict([], judged=False)
+        reasons: dict[str, None] = {}
         for name, critic in self.critics.items():
-            reason = critic(self.game, self.role.name, about.seat, dict(about.seen), dict(act))
+            found = (critic(self.game, self.role.name, s.seat, dict(s.seen), dict(act)) for s in sights)
+            reason = next((one for one in found if one is not None), None)
             self._count(name, reason is not None)
             if reason is not None:
-                reasons.append(reason)
+                reasons[reason] = None
         self.counts.accepted += not reasons
-        return reasons, True
+        return Verdict(list(reasons))
+
+    def sights(self, conversation: Sequence[Message]) -> Sequence[Sight]:
+        """Return who may be asked, and what they see; what is accepted must be right for all of them."""
+        about = sight(self.role, conversation)
+        return () if about is None else (about,)
 
     def _asked(self, schema: dict[str, Any]) -> tuple[Field, ...]:
         """Return the fields that an answer of a schema decides."""
@@ -557,10 +590,17 @@ class Verified:
         (self.counts.failed if failed else self.counts.passed)[name] += 1
 
 
+UNJUDGED = "the question does not tell which {role} is asked and what it sees: no critic could judge the answer; show the prompt"
+
+
 def _feedback(reasons: Sequence[str], fields: tuple[Field, ...]) -> str:
     lines = [f"- {words.disarm(one_line(reason))}" for reason in reasons]
     return "\n".join(
-        ["Your answer will not do:", *lines, f"Mend it, and answer again with JSON only, of the form {form(fields)}"]
+        [
+            "Your answer will not do" + (":" if lines else "."),
+            *lines,
+            f"Mend it, and answer again with JSON only, of the form {form(fields)}",
+        ]
     )
 
 

@@ -300,12 +300,26 @@ def test_objectives_of_payoffs_by_hand_and_their_levels() -> None:
 
 def test_collected_objectives_are_what_the_game_pays() -> None:
     learner = stable.prepare(small(), GIVER, 16, 0)
-    decisions, reached = controllable.collect(learner, 2)
-    assert len(decisions) == len(reached) == 32
+    decisions, reached, where = controllable.collect(learner, 2)
+    assert len(decisions) == len(reached) == 32 and where.tolist() == [[0, 0]] * 32
     for decision, (own, others, equality) in zip(decisions, reached, strict=True):
         given = decision.pick * 2.5
         assert (own, others) == (10.0 - given, 2.0 * given)
         assert equality == pytest.approx(1.0 - abs(own - others) / (2 * (own + others)))
+
+
+def test_levels_are_of_the_society_and_the_step() -> None:
+    """The same numbers are much in a poor society and little in a rich one."""
+    rich = create("games", "Ultimatum", veto=False, rate=2.0, units=4, pie=100.0)
+    policy = controllable.fit(small(), [GIVER, Society(rich, "proposer")], 1, 0, sessions=16, episodes=4, levels=3)
+    assert policy.learned["range"]["own"] == [[0.0, 10.0], [0.0, 100.0]]  # type: ignore[attr-defined]
+    assert policy.scale(np.array([10.0, 0.0, 0.0])).tolist() == [[2, 0, 0], [0, 0, 0]]
+    two = create("games", "Ultimatum", veto=False, rate=2.0, units=4, repetitions=2)
+    later, where = controllable.collect(stable.prepare(small(), Society(two, "proposer"), 16, 0), 4)[1:]
+    assert [later[where[:, 1] == step, 0].max() > 10.0 for step in (0, 1)] == [
+        True,
+        False,
+    ]  # a second round has one pie
 
 
 # ---- merging ------------------------------------------------------------------------------------------------------
@@ -478,7 +492,7 @@ def test_the_preference_stage_starts_at_the_reference_and_orders_answers_better(
     policy = controllable.fit(small(rate=1e-3), GIVER, 24, 0, sessions=32, episodes=2, batch=32, share=1.0, beta=1.0)
     assert policy.curve[0] == pytest.approx(-math.log(2), abs=1e-5)
     assert float(np.mean(policy.curve[-8:])) > -0.65
-    assert policy.learned["range"]["own"] == [0.0, 10.0]  # type: ignore[attr-defined]
+    assert policy.learned["range"]["own"] == [[0.0, 10.0]]  # type: ignore[attr-defined]
 
 
 def test_requests_are_shown_and_bounded() -> None:

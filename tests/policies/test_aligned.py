@@ -12,8 +12,9 @@ import pytest
 
 import societas
 from societas.experiments import spec as specs
-from societas.policies.align import aligned, scenarios, stable, substrate
+from societas.policies.align import aligned, merge, scenarios, stable, substrate
 from societas.policies.align.aligned import FREE, METHODS, Aligned
+from societas.policies.align.controllable import Controllable
 from societas.policies.align.stable import Society
 from societas.policies.company import Company
 from societas.policies.llm.policy import LanguageModel
@@ -94,6 +95,22 @@ def test_whatever_decides_a_fit_is_in_its_name(cache: Path) -> None:
     (cache / "substrate").mkdir()
     (cache / "substrate" / "card.json").write_text(card.replace('"seed": 0', '"seed": 1'), encoding="utf-8")
     assert policy._folder(2, 4, 0) not in names
+
+
+def test_what_is_requested_is_no_part_of_a_fit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    once: dict[str, Any] = {"episodes": 1, "controls": ["others", "own"]}
+    most, least = (fitted("controllable", options=once | given) for given in ({}, {"request": {"own": 0, "others": 1}}))
+    assert len(folders(cache)) == 1 and torch.equal(weights(most), weights(least))
+    assert isinstance(most, Controllable) and isinstance(least, Controllable)
+    assert most.request == {"others": 4} and least.request == {"own": 0, "others": 1}
+    assert most.scale.low.shape == (3, 3)  # what levels mean, in each society
+    assert len(most.curve) == QUICK["episodes"]
+    monkeypatch.setattr(_Learner, "play", lambda *_, **__: pytest.fail("it plays"))
+    for options in (once, {}):  # kept already, and still to be learned
+        with pytest.raises(ValueError, match=r"request\.others: .*from 0 to 4, got 5"):
+            fitted("controllable", options=options | {"request": {"others": 5}})
+        with pytest.raises(ValueError, match="request: one of 'others'.*, got 'equality'"):  # it learned no such thing
+            fitted("controllable", options=options | {"request": {"equality": 1}})
 
 
 def test_another_seed_is_another_fit(cache: Path) -> None:
@@ -181,6 +198,26 @@ def test_reinforcement_keeps_to_what_training_says(monkeypatch: pytest.MonkeyPat
     assert seen[::2] == [("grpo", False, False, 1.0), ("grpo", True, False, 1.0), ("grpo", False, True, 1.0)]
     assert [left for *_, left in seen[1::2]] == [0.5] * 3
     assert not torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
+def test_a_merge_is_of_half_a_budget_each_and_its_weights_say_what_stays() -> None:
+    """With 1 and 0 it is the model of the skill, with 0 and 1 the aligned one, each after half of the updates."""
+    given: dict[str, Any] = {"episodes": 4, "training": {"group": 4}}
+    skilled, alone = (fitted("merge", options={"a": a, "b": 1.0 - a}, **given) for a in (1.0, 0.0))
+    base = aligned.base(group=4)
+    assert torch.equal(weights(skilled), weights(merge.skilled(base, "advice", 2, 0, sessions=4)))
+    assert torch.equal(weights(alone), weights(fitted("supervised", episodes=2)))
+    half, control = (fitted("merge", options={"control": control}, **given) for control in (False, True))
+    np.testing.assert_allclose(weights(half), (weights(skilled) + weights(alone)) / 2, atol=1e-6)
+    kept = merge.merge(base, merge.skilled(base, "advice", 2, 0, sessions=4), fitted("supervised", episodes=2))
+    assert torch.equal(weights(kept), weights(half))
+    start = weights(aligned.base())
+    norms = [float((2 * weights(each) - start - weights(skilled)).norm()) for each in (half, control)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3) and not torch.equal(weights(half), weights(control))
+    with pytest.raises(ValueError, match="skill: one of 'advice'"):
+        fitted("merge", options={"skill": "cooking"}, **given)
+    with pytest.raises(ValueError, match="budget: a whole number from 2"):
+        fitted("merge", episodes=1)
 
 
 # ---- refusals -----------------------------------------------------------------------------------------------------

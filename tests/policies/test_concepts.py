@@ -211,6 +211,16 @@ def test_mending_exchanges_few_weights_of_one_concept_for_one_case() -> None:
         made.sparse.mended(made.test.x[0], "kind", True)
 
 
+def test_a_trial_says_what_was_mended_and_how_much_was_edited() -> None:
+    made = learned(0)
+    found = concepts.trial(made.sparse, made.test, most=12)
+    size = made.sparse.masks.shape[1]
+    assert found["errors"] == 12 and found["edited"] == pytest.approx(2 * round(0.001 * size) / size)
+    assert 0.3 < found["fixed"] <= 1.0 and abs(found["collateral"]) < 0.1
+    none = concepts.trial(made.sparse, concepts.Cases(*(part[:0] for part in made.test)))
+    assert none["errors"] == 0 and np.isnan(none["edited"])
+
+
 def test_save_and_load(tmp_path: Path) -> None:
     made = learned(0)
     made.sparse.save(tmp_path / "monitor.safetensors")

@@ -4,13 +4,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from societas.envs.core.episodes import play
 from societas.envs.core.registry import create
 from societas.envs.core.statistics import interval
-from societas.policies.align import evolve
+from societas.envs.core.worlds import Cast, Worlds
+from societas.experiments.claims import claim, studies
+from societas.policies.align import breed, evolve, scenarios
 from societas.policies.align.stable import Society
 from societas.policies.gradient import PolicyGradient
+from societas.policies.llm.policy import LanguageModel
+from societas.policies.llm.train.learning import _Learner
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("pymoo")
@@ -181,6 +186,103 @@ def test_what_cannot_be_is_refused() -> None:
         evolve.fit(PolicyGradient((8,)), SOCIETY, 1, 0, objectives=ENDS, mutation="luck")
 
 
+def test_the_study_has_every_row_that_the_claim_names() -> None:
+    pages = yaml.safe_load((claim.SHIPPED / "alignment" / "evolution.yaml").read_text(encoding="utf-8"))
+    told: list[float] = []
+    found = studies.evolution(told.append, seeds=2, seed=5, generations=0)
+    (check,) = pages["checks"]
+    assert set(check["rows"]) <= set(found) and told == [0.5, 1.0]
+    assert all(values.shape == (2,) and np.isfinite(values).all() for values in found.values())
+    gain = found["volume, evolved"] - found["volume, weighted sums"]
+    np.testing.assert_allclose(gain / found["volume, weighted sums"], found["volume, evolved / weighted sums - 1"])
+
+
+# ---- language models --------------------------------------------------------------------------------------------------
+
+TEAM = scenarios.scenario("team", "none", 2)
+SMALL = {"games": ["Team"], "width": 16, "layers": 1, "heads": 2, "vocabulary": 300}
+
+
+def model() -> LanguageModel:
+    brief = {"system": "Decide.", "user": "{{ prompt }}"}
+    return LanguageModel({"Tiny": SMALL}, levels=3, template=brief, training={"group": 4, "rate": 1e-2})
+
+
+def bred(budget: int, sessions: int = 4, **options: Any) -> Any:
+    return breed.fit(model(), Society(TEAM, "member"), budget, 2, sessions=sessions, **options)
+
+
+@pytest.mark.parametrize("game", [TEAM, scenarios.scenario("commons", "sanction", 4)])
+def test_what_is_credited_sums_to_what_the_episode_scores(game: Any) -> None:
+    role = game.roles[0].name
+    player = create("policies", "random")
+    whole = breed.scored(play(game, {role: player}, worlds=6, seed=3), role)
+    for towards in np.eye(2):
+        credit = breed.credit(game, role, 2, towards)
+        worlds, cast, paid = Worlds(game, 6, seed=3), Cast(game, {role: player}), np.zeros((6, 2))
+        cast.begin(worlds)
+        for _ in range(int(play(game, {role: player}, worlds=6, seed=3).length.max())):
+            paid += credit(worlds.step(cast.act(worlds, worlds.view(), {}, None)))
+        start = game.benchmarks().alignment(0.0)
+        np.testing.assert_allclose(paid[:, 0] + start, towards @ whole, atol=1e-9)
+        np.testing.assert_array_equal(paid[:, 0], paid[:, 1])
+
+
+def test_the_worst_off_of_equals_gets_what_all_get() -> None:
+    player = create("policies", "constant", acts={"effort": 1.0})
+    scored = breed.scored(play(TEAM, {"member": player}, worlds=2, seed=0), "member")
+    np.testing.assert_allclose(scored[0], scored[1], atol=1e-9)
+    assert scored[0].max() > 0.5
+
+
+def test_models_evolve_in_as_many_updates_as_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    reinforce, left = _Learner.reinforce, []
+
+    def watched(learner: _Learner, part: float) -> float:
+        left.append(part)
+        return reinforce(learner, part)
+
+    monkeypatch.setattr(_Learner, "reinforce", watched)
+    for budget, population, generations in ((3, 2, 1), (8, 2, 2)):
+        left.clear()
+        policy = bred(budget, population=4 if budget == 3 else 2, updates=2, judged=2)
+        assert left == [1.0 - i / budget for i in range(budget)]
+        assert len(policy.curve) == generations + 1 and len(policy.learned["volume"]) == generations
+        assert policy.learned["plays"] == {"learning": 4 * budget, "judging": 2 * (1 + population * generations)}
+
+
+def test_the_member_is_returned_that_is_best_in_what_was_asked_for() -> None:
+    found = {name: bred(6, objective=name, population=3, updates=1, judged=8) for name in breed.OBJECTIVES}
+    fronts = []
+    for name, policy in found.items():
+        front = policy.learned["front"]
+        scores = np.array([[row[end] for end in breed.OBJECTIVES] for row in front])
+        assert evolve.undominated(scores) == list(range(len(front)))
+        (returned,) = [row for row in front if row["returned"]]
+        assert returned[name] == max(row[name] for row in front)
+        seen = breed.scored(play(TEAM, {"member": policy}, worlds=8, seed=2), "member").mean(axis=1)
+        assert seen == pytest.approx([returned[end] for end in breed.OBJECTIVES])  # the weights are that member's
+        fronts.append(scores)
+    np.testing.assert_array_equal(*fronts)  # what is asked for decides the choice alone
+
+
+def test_evolved_models_do_better_than_their_base() -> None:
+    policy = bred(16, sessions=8, population=2, updates=8, judged=4)
+    scores = [play(TEAM, {"member": one}, worlds=64, seed=77).alignment.mean() for one in (model(), policy)]
+    assert scores[1] > scores[0] + 0.3
+
+
+def test_what_models_cannot_evolve_towards_is_refused() -> None:
+    for given, said in (
+        ({"objective": "equality"}, "objective: one of 'welfare', 'least'"),
+        ({"population": 1}, "population: a whole number from 2"),
+        ({"updates": 0}, "updates: a whole number from 1"),
+        ({"sessions": 6}, r"sessions: a multiple of training.group \(4\), got 6"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            bred(4, **given)
+
+
 # ---- what it is good for ------------------------------------------------------------------------------------------------
 
 
@@ -190,6 +292,7 @@ def test_five_seeds_of_evolution_against_its_controls() -> None:
     rows = evolve.compare(
         PolicyGradient((48,)), SOCIETY, 10, range(5), objectives=ENDS, rate=2e-2, entropy=0.5, **budget
     )
+    assert interval(evolve.paired(rows, "evolved", "single, all steps")).low > 0
     for control in ("noise", "single"):
         gain = evolve.paired(rows, "evolved", control)
         volume = np.mean([row["volume"] for row in rows if row["arm"] == control])
@@ -200,4 +303,4 @@ def test_five_seeds_of_evolution_against_its_controls() -> None:
     mutually = [row["mutually"] for row in rows if row["arm"] == "evolved"]
     assert np.mean(mutually) >= 3 and min(mutually) >= 2
     steps = {row["arm"]: row["steps"] for row in rows}
-    assert steps["evolved"] == steps["weighted sums"] == 8 * 25 * 11
+    assert steps["evolved"] == steps["weighted sums"] == steps["single, all steps"] == 8 * 25 * 11

@@ -10,7 +10,9 @@ import pytest
 
 from societas import play
 from societas.envs.norms.lewis import Lewis, topographic_similarity
+from societas.policies.align import stable
 from societas.policies.align.forget import (
+    KEPT,
     Schedule,
     Signallers,
     at_random,
@@ -19,11 +21,13 @@ from societas.policies.align.forget import (
     everything,
     fit,
     forget,
+    forgetful,
     largest,
     later,
     layered,
     many,
     networks_of,
+    numbered,
     paired,
     through,
     untaught,
@@ -418,3 +422,90 @@ def test_accuracy_comes_back_after_partial_forgetting() -> None:
     mine = [row for row in rows if row["arm"] == "partial balanced"]
     assert max(row["accuracy"] for row in mine if row["moment"] == "forgot") < 0.4
     assert paired(rows, "accuracy", "partial balanced", "none").mean() > -0.25
+
+
+# ---- language models ------------------------------------------------------------------------------------------------
+
+LITTLE: dict[str, Any] = {"games": ("Commons",), "seed": 3, "width": 16, "layers": 2, "heads": 2, "vocabulary": 300}
+TRAINED = {"rate": 2e-3, "group": 4, "credit": "welfare"}
+
+
+def little(**training: Any) -> Any:
+    pytest.importorskip("transformers")
+    pytest.importorskip("torch").set_num_threads(1)
+    from societas.policies.llm.policy import LanguageModel
+    from societas.policies.llm.train import Tiny
+
+    told = {"system": "Decide.", "user": "{{ brief }}"}
+    return LanguageModel(
+        Tiny(**LITTLE).fresh(), levels=5, template=told, device="cpu", training={**TRAINED, **training}
+    )
+
+
+def team() -> Any:
+    from societas.policies.align import scenarios
+    from societas.policies.align.stable import Society
+
+    return Society(scenarios.scenario("team", "none", 2), "member")
+
+
+def learned_by(policy: Any) -> dict[str, Table]:
+    return {name: weight.detach().numpy() for name, weight in policy.scorer.model.named_parameters()}
+
+
+def test_layers_of_a_language_model_by_their_names() -> None:
+    names = ["m.embed.weight", "m.layers.0.q.weight", "m.layers.1.q.weight", "m.norm.weight", "head.weight"]
+    weights = {known: np.array([3.0, 1.0]) for known in numbered(names).values()}
+    assert [int(mask.sum()) for mask in KEPT["later"](0.5, 2)(weights, 0).values()] == [2, 2, 0, 0, 0]
+    assert [int(mask.sum()) for mask in KEPT["later"](1.0, 2)(weights, 0).values()] == [2, 2, 2, 0, 0]
+    assert [mask.tolist() for mask in KEPT["largest"](0.5, 2)(weights, 0).values()] == [[True, False]] * 5
+
+
+def test_one_generation_is_supervision_and_what_is_forgotten_is_pretrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, seen = little(), []
+    before = learned_by(base)
+    one = forgetful(base, team(), 2, 5, sessions=4, generations=1)
+    right = stable.fit(base, team(), 2, 5, sessions=4, ratio=0.0)
+    assert equal(learned_by(one), learned_by(right)) and one.curve == right.curve
+    own = stable.fit
+
+    def watched(student: Any, *given: Any, **options: Any) -> Any:
+        seen.append({name: values.copy() for name, values in learned_by(student).items()})
+        return own(student, *given, **options)
+
+    monkeypatch.setattr(stable, "fit", watched)
+    part = forgetful(base, team(), 2, 5, sessions=4, generations=2, what="largest", keep=0.25)
+    assert equal(seen[0], before) and equal(learned_by(base), before)  # the base stays as it is
+    back = 0
+    for name, values in before.items():
+        stays = largest(0.25)({f"actor.{name}": values}, 5)[f"actor.{name}"]
+        assert np.array_equal(seen[1][name][~stays], values[~stays])
+        back += int((seen[1][name][stays] != values[stays]).sum())
+    assert back > 100  # of what stays, it goes on from what it had learned
+    ((far, near),) = part.learned["forgotten"]
+    assert 0.0 < near < far and len(part.curve) == len(part.learned["active"]) == 2 and len(seen) == 2
+    none = forgetful(base, team(), 2, 5, sessions=4, generations=2, keep=1.0)
+    assert none.learned["forgotten"][0][0] == none.learned["forgotten"][0][1] > 0.0
+    assert not equal(learned_by(none), learned_by(part))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"generations": 5}, "generations"),
+        ({"keep": 1.5}, "keep"),
+        ({"what": "least"}, "what"),
+        ({"ratio": -1.0}, "ratio"),
+    ],
+)
+def test_a_forgetful_model_says_what_is_wrong(
+    given: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stable, "rated_play", lambda *_: pytest.fail("played before it was checked"))
+    with pytest.raises(ValueError, match=said):
+        forgetful(little(), team(), 4, 0, sessions=4, **given)
+
+
+def test_a_forgetful_model_learns_whole_weights() -> None:
+    with pytest.raises(ValueError, match=r"training\.lora"):
+        forgetful(little(lora={}), team(), 3, 0, sessions=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,16 @@ from societas.envs.core.episodes import Episodes
 from societas.envs.markets.sealed_bid import SealedBid
 from societas.envs.norms.allocation import Allocation
 from societas.envs.norms.fishery import Fishery
+from societas.experiments.claims.studies import verified
 from societas.mechanisms.contract import Contract
 from societas.mechanisms.terms import Quota
 from societas.policies.align import modulo, scenarios
-from societas.policies.align.modulo import Modulo, compliant, self_judged, undominated, wrap
+from societas.policies.align.modulo import Audit, Modulo, compliant, lasting, self_judged, undominated, wrap
 from societas.policies.llm.constrained import Constrained
 from societas.policies.llm.policy import LanguageModel
 from societas.policies.llm.protocol import Answer, Message
 from societas.policies.llm.train import Tiny
+from societas.policies.llm.verify import BACK
 
 Talk = Sequence[Message]
 
@@ -156,6 +159,46 @@ def test_the_critics_of_clauses_and_bids_pass_what_is_right_and_say_what_is_wron
     assert undominated(common, "bidder", 0, {"signal": 0.5}, {"bid": 0.6}) is None
 
 
+@pytest.mark.parametrize(
+    "game",
+    [Fishery(fishers=2, capacity=30, months=4), registry.create("games", "Commons", users=3, capacity=40, months=4)],
+)
+def test_a_plan_passes_exactly_where_the_game_carries_it_out(game: Game) -> None:
+    """All take the same from here to the end: they get it in every month, as the game itself plays, or the critic objects."""
+    from societas.envs.core.worlds import Worlds
+
+    users, found = game.roles[0].count, set()
+    for stock in range(0, game.capacity + 1, 3):  # type: ignore[attr-defined]
+        for month in (0, 2, 3):
+            for want in range(stock // users + 4):
+                worlds = Worlds(game, seed=1, check=False)
+                worlds.state = worlds.state._replace(stock=np.array([stock]), month=np.array([month]))
+                seen = {name: values[0, 0] for name, values in worlds.view()["fisher"].items()}
+                caught, done = [], False
+                while not done:
+                    outcome = worlds.step({"fisher": {"harvest": np.full((1, users), want)}})
+                    caught.append(float(outcome.rewards["fisher"].sum()))
+                    done = bool(outcome.done[0])
+                carried = want == 0 or (len(caught) == 4 - month and set(caught) == {float(users * want)})
+                said = lasting(game, "fisher", 0, seen, {"harvest": want})
+                assert (said is None) == carried, (stock, month, want)
+                found.add(carried)
+                if said is not None:
+                    most = int(re.findall(r"at most (\d+)", said)[0])
+                    assert lasting(game, "fisher", 0, seen, {"harvest": most}) is None
+                    assert lasting(game, "fisher", 0, seen, {"harvest": most + 1}) is not None
+    assert found == {True, False}
+
+
+def test_plans_are_not_judged_by_what_is_seen_with_an_error() -> None:
+    seen = {"stock": 50, "month": 1}
+    assert lasting(Fishery(), "fisher", 0, seen, {"harvest": 50}) is not None
+    blurred = Fishery() | registry.create("mechanisms", "Noise", field="stock", sd=5.0)
+    joined = registry.create("games", "Commons", users=3, newcomer=4)
+    for game in (blurred, joined, SealedBid()):
+        assert lasting(game, game.roles[0].name, 0, seen, {"harvest": 50}) is None
+
+
 @pytest.mark.parametrize("pricing", ["first", "second", "mixed", "all_pay"])
 def test_equilibrium_bids_are_never_objected_to(pricing: str) -> None:
     game = SealedBid(pricing=pricing)
@@ -192,7 +235,7 @@ def test_more_rounds_solve_more_and_reasons_solve_more_than_another_try() -> Non
             passed(lake(wrap(guesser(hears=True), critics=["legal", small], budget=rounds, back=back)))
             for rounds in (1, 2, 4, 8)
         ]
-        for back in modulo.BACK
+        for back in BACK
     }
     for some in rates.values():
         assert some == sorted(some) and some[-1] > some[0] + 0.3
@@ -209,6 +252,18 @@ def test_what_cannot_be_solved_is_unsolved_and_the_default_stands() -> None:
     assert {int(v) for _, v in decided(found, "fisher", "harvest")} == {4}
     assert policy.counts.rejected == policy.ledger.defaulted == policy.ledger.decisions == 80
     assert policy.counts.accepted == 0 and dict(policy.counts.rounds) == {3: 80}
+
+
+def test_an_audit_finds_what_a_loop_lets_through_and_changes_nothing() -> None:
+    game = Fishery(fishers=2, months=3)
+    for critics, wrong in ((["legal", "feasible"], False), (["legal"], True)):
+        held, same = (wrap(guesser(nonsense=0.5), critics=critics, budget=2) for _ in range(2))
+        audit = Audit(held, ["feasible"])
+        one, other = (play(game, {"fisher": who}, worlds=40, seed=2) for who in (audit, same))
+        np.testing.assert_array_equal(one.returns["fisher"], other.returns["fisher"])
+        assert bool(audit.found["wrong"]) == wrong
+        assert audit.found["unsolved"] == held.ledger.defaulted > 0
+        assert audit.found["accepted"] + audit.found["unsolved"] == held.ledger.decisions
 
 
 def test_without_a_critic_what_it_forbids_comes_through_and_nothing_else() -> None:
@@ -288,3 +343,20 @@ def test_menus_are_offered_from_which_somebody_takes_something() -> None:
     for one in (once, often):
         play(game, {game.roles[0].name: one}, worlds=60, seed=3)
     assert passed(once) + 0.1 < passed(often)
+
+
+@pytest.mark.parametrize("what", ["bids", "plans"])
+def test_the_study_of_the_loop_finds_nothing_wrong_and_counts_every_decision(what: str, little_substrate: Path) -> None:
+    pytest.importorskip("llguidance")
+    shares: list[float] = []
+    rows = verified(shares.append, what, seeds=2, rounds=2, worlds=2, seed=1)
+    assert rows["wrong"].tolist() == [0.0, 0.0] and shares[-1] == 1.0 and len(shares) == 8
+    least = {"bids": 4 * 3 * 2 * 4, "plans": 5 * 2 * 4}[what]  # rounds or months, seats, worlds, arms
+    assert (rows["decisions"] >= least).all()
+    for name in ("one shot", "loop", "refusal", "resampling"):
+        assert ((rows[f"passes, {name}"] >= 0.0) & (rows[f"passes, {name}"] <= 1.0)).all()
+    np.testing.assert_allclose(
+        rows["loop - one shot"] - rows["resampling - one shot"], rows["loop - resampling"], atol=1e-12
+    )
+    with pytest.raises(ValueError, match="what: one of 'contracts', 'bids', 'plans', got 'poems'"):
+        verified(shares.append, "poems")

@@ -14,7 +14,7 @@ from societas.envs.core.episodes import Episodes, play
 from societas.envs.core.registry import create
 from societas.envs.core.statistics import paired_difference
 from societas.policies.align import prompts, scenarios, substrate, urial
-from societas.policies.align.prompts import ASPECTS, Prompt, chosen, fit, moved, relevant, wrap
+from societas.policies.align.prompts import ASPECTS, Prompt, chosen, fit, mattering, moved, relevant, wrap
 from societas.policies.align.stable import Society
 from societas.policies.llm.policy import LanguageModel
 from societas.policies.llm.protocol import Answer
@@ -91,7 +91,11 @@ def test_aspects_lie_between_nothing_and_everything() -> None:
 def test_what_matters_depends_on_the_situation() -> None:
     def rule(name: str, under: str) -> tuple[str, ...]:
         society = place(name, under)
-        return chosen(play(society.game, {society.role: create("policies", "random")}, seed=0))
+        found = play(society.game, {society.role: create("policies", "random")}, seed=0)
+        matters = mattering(found, society.role)
+        assert matters == {aspect: ASPECTS[aspect](found, society.role) for aspect in chosen(found)}
+        assert list(mattering(found, society.role, ["gain"])) == ["gain"]
+        return tuple(matters)
 
     assert rule("team", "none") == rule("market", "talk") == ("welfare", "equality")
     assert rule("commons", "none") == ("welfare", "survival")

@@ -170,6 +170,40 @@ def test_position_without_tokens_is_undefined(little_substrate: Path) -> None:
     assert np.isfinite(found["by_position"][: ends + 1]).all()
 
 
+def test_what_is_written_can_be_given(base: Scorer, other: Scorer) -> None:
+    given = shift(other, base, CHATS, 2, answers=["10"] * len(CHATS), batch=2)
+    wrote = list(other.tokenizer.encode("10", add_special_tokens=False))[:2]
+    ranks, gaps = [], []
+    for chat in sorted(CHATS, key=lambda one: len(one.user)):
+        for position, token in enumerate(wrote):
+            with torch.inference_mode():
+                ids = torch.tensor([[*other.tokens(chat), *wrote[:position]]])
+                mine, theirs = (m.model(input_ids=ids).logits[0, -1].double().log_softmax(0) for m in (other, base))
+            ranks.append(1 + int((theirs > theirs[token]).sum()))
+            gaps.append(float((mine.exp() * (mine - theirs)).sum()))
+    assert given["rank"].tolist() == ranks and given["kl"].tolist() == pytest.approx(gaps, abs=1e-5)
+    for wrong in (["10"] * (len(CHATS) + 1), [""] * len(CHATS)):
+        with pytest.raises(ValueError, match="answers: one text for each of the"):
+            shift(other, base, CHATS, answers=wrong)
+
+
+def test_what_a_policy_answers_is_its_likeliest_legal_value(little_substrate: Path) -> None:
+    model = LanguageModel(str(little_substrate), levels=11, template=substrate.TEMPLATE, device="cpu")
+    said = urial.answered(model, TEAM, worlds=2)
+    assert said and all(chat.answer == '{"effort": ' and not chat.examples for chat in said)
+    legal = [f"{i / 5:.2f}" for i in range(11)]
+    for chat, text in list(said.items())[:3]:
+        scores = model.scorer.score([chat], [[f"{value}}}" for value in legal]])[0]
+        assert text == legal[int(scores.argmax())]
+    assert {replace(chat, answer="") for chat in said} <= set(urial.asked(_greedily(model), TEAM, worlds=2))
+
+
+def _greedily(model: LanguageModel) -> LanguageModel:
+    greedy = copy.copy(model)
+    greedy.temperature = 1e-6
+    return greedy
+
+
 def test_shift_says_what_is_wrong(base: Scorer) -> None:
     with pytest.raises(ValueError, match="chats: at least one"):
         shift(base, base, [])

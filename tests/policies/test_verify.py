@@ -193,7 +193,41 @@ def test_it_nests_and_lets_other_questions_pass() -> None:
     asked = [Message("user", "How do you feel?")]
     schema = {"type": "object", "properties": {"mood": {"type": "string"}}}
     outer.answer([asked], [schema], temperature=0.0, luck=[0.0])
-    assert outer.counts.unjudged == 1
+    assert outer.counts.others == 1 and outer.counts.unjudged == 0
+
+
+def test_what_nobody_can_judge_is_not_accepted() -> None:
+    """Words that do not tell who is asked: a strict loop keeps the answer back, and none counts it as accepted."""
+    game = Fishery(fishers=2, months=3)
+    brief = {"system": "Decide.", "user": "{{ brief }}"}
+    for strict in (True, False):
+        verified = Verified(Script(lambda talk: '{"harvest": 70}'), ["feasible"], game, "fisher", strict=strict)
+        player = LanguageModel(verified, template=brief, default={"harvest": 3}, again=0)
+        done = play(game, {"fisher": player}, seed=1, keep=True)
+        first = done.moments[0].acts["fisher"]["harvest"][0].tolist()
+        assert first == ([3, 3] if strict else [70, 70])
+        counts = verified.counts
+        assert counts.unjudged == counts.rounds[1] > 0 and counts.accepted == counts.rejected == counts.others == 0
+        assert dict(counts.passed) == {"parse": counts.unjudged} and f"{counts.unjudged} not judged" in str(counts)
+    talk = [Message("user", "How much?")]
+    (kept,) = Verified(Script(lambda talk: '{"harvest": 1}'), ["legal"], game, "fisher", strict=True).answer(
+        [talk], [game.schema("fisher")], temperature=0.0, luck=[0.0]
+    )
+    assert kept.text == "" and "does not tell which fisher is asked" in kept.error
+
+
+def test_asked_anew_it_is_told_nothing() -> None:
+    game, worlds = shrunken()
+    model = Script(corrects)
+    found = ask(Verified(model, ["feasible"], game, "fisher", back="nothing"), game, "fisher", worlds=worlds)
+    assert found.text == '{"harvest": 100}' and len(model.asked) == 3
+    assert model.asked[0] == model.asked[1] == model.asked[2] and len(set(model.luck)) == 3
+    refused = Script(corrects)
+    ask(Verified(refused, ["feasible"], game, "fisher", back="refusal"), game, "fisher", worlds=worlds)
+    said = refused.asked[1][-1].content
+    assert said.startswith("Your answer will not do.\nMend it") and "60" not in said
+    with pytest.raises(ValueError, match="back: one of 'reasons', 'refusal', 'nothing'"):
+        Verified(model, ["legal"], game, "fisher", back="silence")
 
 
 def test_what_is_judged_is_what_is_played() -> None:
