@@ -120,7 +120,7 @@ class PolicyGradient(Policy):
         bound._placed = {}
         bound.draws = len(bound._heads) if self.sample else 0
         if self.weights:
-            for part, found in _layout(bound._flat, bound._heads).items():
+            for part, found in layout(bound._flat, bound._heads).items():
                 if found != self.learned[part]:
                     raise ValueError(f"{role} of {game.name} {part} {found}, but learned was {self.learned[part]}")
             nets = len(self.weights["bias.0"])
@@ -230,7 +230,7 @@ class PolicyGradient(Policy):
                 if watch is not None:
                     watch(episode + 1, episodes)
             learner.weights = training.weights()
-        learner.learned = {"game": game.name, "role": role, **_layout(learner._flat, learner._heads)}
+        learner.learned = {"game": game.name, "role": role, **layout(learner._flat, learner._heads)}
         return learner
 
     # ---- keeping --------------------------------------------------------------------------------------------------
@@ -482,7 +482,7 @@ def normal(u: Array) -> Array:
     return ndtri(u)
 
 
-def _layout(flat: Flat, heads: Sequence[Head]) -> dict[str, Any]:
+def layout(flat: Flat, heads: Sequence[Head]) -> dict[str, Any]:
     """Describe what a role sees and decides, as plain data."""
     return {"sees": flat.names, "decides": [[h.field.name, h.position, list(h.values)] for h in heads]}
 
@@ -496,7 +496,3 @@ def one_thread(torch: Any) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-_Head = Head  # former names
-_heads, _acts, _normal, _one_thread = heads_of, acts_of, normal, one_thread

@@ -796,9 +796,9 @@ def _learn(
 
 def _single(torch: Any) -> Any:
     """Keep torch to one thread: the same sums on every number of cores."""
-    from ...policies.gradient import _one_thread
+    from ...policies.gradient import one_thread
 
-    return _one_thread(torch)
+    return one_thread(torch)
 
 
 def _made(objective: str, values: Any, shares: Any, payments: Any) -> Any:

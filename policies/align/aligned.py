@@ -89,7 +89,11 @@ def _weights(folder: Path, base: LanguageModel) -> LanguageModel:
     return base
 
 
-LOADERS: dict[str, Callable[..., Policy]] = {"aligner": aligner.load, "controllable": controllable.load}
+LOADERS: dict[str, Callable[..., Policy]] = {
+    "aligner": aligner.load,
+    "controllable": controllable.load,
+    "drpo": prompts.load,
+}
 """How what was kept plays again, ``load(folder, base, **options)``, where it is more than the base with other weights.
 
 Options that it takes are those of play: a fit is the same whatever they are.
@@ -183,7 +187,7 @@ class Aligned(Policy):
         options = {**defining, **self.options}
         start = base(self.model, **self.training)
         start.curve = []
-        if self.method in FREE:
+        if self.method in FREE and self.method not in LOADERS:
             free: Any = method(start, societies(), episodes, seed, **options)
             if not hasattr(free, "curve"):
                 free.curve = []
@@ -193,7 +197,8 @@ class Aligned(Policy):
             fitted = method(start, societies(), episodes, seed, sessions=sessions, **options)
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".aligned-") as scratch:
-                fitted.save(Path(scratch) / "fit")
+                save = prompts.save if self.method == "drpo" else type(fitted).save
+                save(fitted, Path(scratch) / "fit")
                 try:
                     os.replace(Path(scratch) / "fit", folder)
                 except OSError:

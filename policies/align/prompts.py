@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -353,6 +354,22 @@ def fit(
         "refused": writer.refused if writer else 0,
     }
     return aligned
+
+
+def save(policy: LanguageModel, folder: Path) -> None:
+    """Write what was found, ``card.json``."""
+    folder.mkdir(parents=True)
+    told = {"curve": policy.curve, "learned": policy.learned}  # type: ignore[attr-defined]
+    (folder / "card.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+
+
+def load(folder: Path, base: Model) -> Model:
+    """Return the base with the prompt that was found."""
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    clauses, examples = (card["learned"]["prompt"][name] for name in Prompt._fields)
+    policy = wrap(base, Prompt(tuple(clauses), tuple((user, answer) for user, answer in examples)))
+    policy.curve, policy.learned = card["curve"], card["learned"]  # type: ignore[attr-defined]
+    return policy
 
 
 class _Writer:

@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..gradient import _Head as Head
-from ..gradient import _normal as normal
+from ..gradient import Head, normal
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 

@@ -15,7 +15,7 @@ from ...envs.core.fields import find
 from ...envs.core.policy import default_acts
 from ...envs.core.worlds import Worlds, _place
 from .._optimise import Moments
-from ..gradient import _acts
+from ..gradient import acts_of
 from . import networks
 from .heads import draw, likelihood, reals
 from .ppo import LARGEST, PPO
@@ -186,7 +186,7 @@ class Learner:
         self.drawn[step] = drawn
         self.log_p[step] = likelihood(self.heads, outputs, self._log_sd, drawn, asked, False)[0]
         parts = [drawn[..., i].long() if h.values else drawn[..., i].double() for i, h in enumerate(self.heads)]
-        acts = _acts(self.role, self.heads, [part.numpy() for part in parts] if self.worlds.xp is np else parts)
+        acts = acts_of(self.role, self.heads, [part.numpy() for part in parts] if self.worlds.xp is np else parts)
         if len(self.seats) < self.role.count:
             whole = given.get(self.role.name) or default_acts(self.role, self.worlds.world, self.role.count)
             acts = {name: _place(whole[name], list(self.seats), values) for name, values in acts.items()}

@@ -14,14 +14,14 @@ from ...envs.core import validate
 from ...envs.core.arrays import Array, absent, align, constant, namespace
 from ...envs.core.chance import categorical
 from ...envs.core.policy import Policy, default_acts
-from ..gradient import _acts, _heads, _layout, _normal
+from ..gradient import acts_of, heads_of, layout, normal
 from . import networks
 from .heads import reals
 
 if TYPE_CHECKING:
     from ...envs.core.game import Acts, Game, Seen
     from ...envs.views.spaces import Flat
-    from ..gradient import _Head as Head
+    from ..gradient import Head
 
 Table = np.ndarray[Any, Any]
 CRITICS = ("shared", "independent", "central")
@@ -168,12 +168,12 @@ class PPO(Policy):
         from ...envs.views.spaces import Flat
 
         bound = copy.copy(super().bind(game, role, seats))
-        bound._flat, bound._heads = Flat(bound.role), _heads(bound.role, self.levels)
+        bound._flat, bound._heads = Flat(bound.role), heads_of(bound.role, self.levels)
         bound._asked = (*(bool(bound.role.deciding(stage.name)) for stage in game.stages), False)  # -1: it is over
         bound._placed = {}
         bound.draws = len(bound._heads) if self.sample else 0
         if self.weights:
-            for part, found in _layout(bound._flat, bound._heads).items():
+            for part, found in layout(bound._flat, bound._heads).items():
                 if found != self.learned[part]:
                     raise ValueError(f"{role} of {game.name} {part} {found}, but learned was {self.learned[part]}")
             mine = [0]
@@ -221,13 +221,13 @@ class PPO(Policy):
             part = outputs[..., head.outputs]
             if not head.values:
                 wide = xp.exp(w["actor.log_sd"][:, 0, place[i]])  # (nets,), and nets is 1 or as many as seats
-                numbers.append(part[..., 0] + wide * _normal(u[..., i]) if self.sample else part[..., 0])
+                numbers.append(part[..., 0] + wide * normal(u[..., i]) if self.sample else part[..., 0])
             elif self.sample:
                 odds = xp.exp(part - xp.max(part, axis=-1, keepdims=True))
                 numbers.append(categorical(u[..., i], odds / xp.sum(odds, axis=-1, keepdims=True)))
             else:
                 numbers.append(xp.argmax(part, axis=-1))
-        decided = _acts(self.role, self._heads, numbers)
+        decided = acts_of(self.role, self._heads, numbers)
         return {name: xp.where(align(here, v), decided[name], v) for name, v in null.items()}, memory
 
     def _weights(self, like: Array) -> dict[str, Array]:

@@ -21,7 +21,7 @@ from ...envs.core.arrays import Array, absent, to_numpy, tree_map
 from ...envs.core.mechanism import Institution
 from ...envs.core.policy import Policy
 from ...envs.core.worlds import Cast, Worlds
-from ..gradient import _layout
+from ..gradient import layout
 from .group import Group
 from .learner import Learner
 from .pool import Pool
@@ -236,7 +236,7 @@ class _Training:
             policy.learned = {
                 **origin,
                 **place,
-                **_layout(learner.flat, learner.heads),
+                **layout(learner.flat, learner.heads),
                 "updates": [self.done, self.updates],
                 "versions": made,
             }
