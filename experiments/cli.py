@@ -58,7 +58,7 @@ def list_() -> None:
     for name in shipped():
         from .spec import load
 
-        typer.echo(f"  {name:<14} {load(name).title}")
+        typer.echo(f"  {name:<27} {load(name).title}")
 
 
 def _game(name: str, pairs: list[str]) -> Game:

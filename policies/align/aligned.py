@@ -20,6 +20,7 @@ from . import (
     aligner,
     breed,
     controllable,
+    evolve,
     forget,
     merge,
     modulo,
@@ -152,8 +153,11 @@ class Aligned(Policy):
                 raise ValueError(f"options: {method} has no option {name!r}; it takes: {', '.join(known) or 'none'}")
 
     def ready(self) -> None:
-        """Say how to get the model, where it is absent."""
+        """Say how to get the model, or a package that the method needs, where it is absent."""
         from ..llm.models import locate
+
+        if self.method == "evolved":
+            evolve.needed()
 
         if isinstance(self.model, str):
             locate(self.model)

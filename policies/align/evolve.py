@@ -58,7 +58,7 @@ def undominated(scores: Table) -> list[int]:
 
     Of equal rows the first; sorted by the first objective, best first. The sorting is pymoo's.
     """
-    _needed()
+    needed()
     from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
     scores = np.asarray(scores, dtype=float)
@@ -72,7 +72,7 @@ def volume(scores: Table, reference: Sequence[float] | Table) -> float:
 
     Zitzler and Thiele 1999 (doi:10.1109/4235.797969). It is in the product of the objectives' units.
     """
-    _needed()
+    needed()
     from pymoo.indicators.hv import HV
 
     scores, low = np.asarray(scores, dtype=float), np.asarray(reference, dtype=float)
@@ -89,7 +89,7 @@ def survivors(scores: Table, count: int, rule: str = "nsga2", seed: int = 0) -> 
     validate.one_of("rule", rule, SURVIVALS)
     scores = np.asarray(scores, dtype=float)
     validate.whole("count", count, 1, len(scores))
-    _needed()
+    needed()
     from pymoo.algorithms.moo.nsga2 import RankAndCrowding
     from pymoo.algorithms.moo.sms import LeastHypervolumeContributionSurvival
     from pymoo.core.population import Population
@@ -103,7 +103,8 @@ def survivors(scores: Table, count: int, rule: str = "nsga2", seed: int = 0) -> 
     return [int(row) for row in kept.get("X")[:, 0]]
 
 
-def _needed() -> None:
+def needed() -> None:
+    """Raise ImportError, with what to install, where pymoo is absent."""
     try:
         import pymoo  # noqa: F401
     except ImportError:
